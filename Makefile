@@ -1,0 +1,31 @@
+PY := .venv/bin/python
+.PHONY: all setup lab lab-down test lint bench lock walkthrough
+
+all: lint test
+
+setup:
+	@tools/setup.sh
+
+lab: setup
+	@$(PY) -m pycalico lab up $(if $(KERNEL),--kernel $(KERNEL))
+
+lab-down:
+	@if [ -x $(PY) ]; then $(PY) -m pycalico lab down; fi
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+test: setup
+	.venv/bin/pytest
+
+bench: setup
+	$(PY) -m pycalico bench
+
+walkthrough: setup
+	$(PY) -m pycalico lab walkthrough --write docs/walkthrough.md
+
+lock: setup
+	.venv/bin/uv pip compile -q --generate-hashes --no-header --universal --group dev pyproject.toml -o requirements.lock

@@ -1,0 +1,45 @@
+#!/bin/sh
+# Installs what pycalico needs: Debian packages, then a virtual environment with locked versions.
+# Idempotent: what is there already is left alone. Says in one line what is missing where it cannot help.
+set -eu
+cd "$(dirname "$0")/.."
+
+die() { echo "setup: $*" >&2; exit 1; }
+
+# command:package pairs; a package is installed only when its command is absent.
+WANTED="bird:bird birdc:bird iptables:iptables ipset:ipset nft:nftables runsvdir:runit sv:runit busybox:busybox-static \
+tcpdump:tcpdump tshark:tshark etcd:etcd-server linux.uml:user-mode-linux ip:iproute2 ping:iputils-ping \
+conntrack:conntrack netstat:net-tools ps:procps modprobe:kmod jq:jq ethtool:ethtool"
+case "${1:-}" in --no-packages) WANTED="";; esac
+
+PATH="$PATH:/usr/sbin:/sbin"
+missing=""
+for pair in $WANTED; do
+    command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
+done
+command -v python3 >/dev/null 2>&1 || missing="$missing python3"
+python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing="$missing python3-venv"
+if [ -n "$missing" ]; then
+    missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
+    command -v apt-get >/dev/null 2>&1 || die "these packages are missing and there is no apt-get to install them: $missing"
+    [ "$(id -u)" = 0 ] || die "these packages are missing: $missing- run 'apt-get install $missing' as root, then try again"
+    echo "setup: installing $missing"
+    log=$(mktemp)
+    apt-get update -qq >"$log" 2>&1 || { tail -3 "$log" >&2; die "apt-get update failed: check the machine's package sources"; }
+    # A daemon that a package would start (bird, etcd) must not run on the host itself.
+    DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing >"$log" 2>&1 ||
+        { tail -5 "$log" >&2; die "apt-get could not install: $missing"; }
+    rm -f "$log"
+fi
+
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "python3 is older than 3.11: install a newer one"
+stamp=.venv/.locked
+want=$(cat requirements.lock pyproject.toml | sha256sum | cut -c1-64)
+if [ "$(cat "$stamp" 2>/dev/null || true)" != "$want" ]; then
+    echo "setup: making .venv with the locked versions"
+    [ -x .venv/bin/python ] || python3 -m venv .venv
+    .venv/bin/python -m pip install -q --disable-pip-version-check "uv==0.9.*" || die "pip could not install uv: check the package index"
+    .venv/bin/uv pip install -q --python .venv/bin/python --require-hashes -r requirements.lock || die "uv could not install requirements.lock"
+    .venv/bin/uv pip install -q --python .venv/bin/python --no-deps -e . || die "uv could not install pycalico itself"
+    printf %s "$want" >"$stamp"
+fi
