@@ -1,0 +1,1 @@
+"""BGP: who peers with whom, filters, BIRD's configuration as text, BIRD's control socket, BGP messages."""

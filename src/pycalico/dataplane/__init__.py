@@ -1,0 +1,1 @@
+"""From calculated messages to the kernel: rendering (``rules``), conversion (``managers``), reconciliation (``drivers``)."""
