@@ -1,5 +1,6 @@
 import msgspec
 import pytest
+
 from pycalico.api import names
 from pycalico.api.meta import ObjectMeta
 from pycalico.api.v3.ippool import IPPool, IPPoolSpec
