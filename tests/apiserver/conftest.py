@@ -58,7 +58,9 @@ class Server:
             return HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         return HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=self.context())
 
-    def call(self, method, path, body=None, *, content_type="application/json", headers=None, connection=None):
+    def call(
+        self, method, path, body=None, *, content_type="application/json", headers=None, connection=None
+    ):
         """(status, object) of one request."""
         connection = connection or self.connect()
         head = {"Authorization": f"Bearer {self.token}", "Accept": "application/json", **(headers or {})}

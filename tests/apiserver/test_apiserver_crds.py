@@ -54,7 +54,11 @@ def widgets(server):
 def test_defaults_pruning_and_validation(server, widgets):
     status, made = server.call("POST", WIDGETS, {"metadata": {"name": "w"}, "spec": {"size": 1, "typo": 2}})
     assert (status, made["spec"]) == (201, {"size": 1, "mode": "A"})
-    assert (made["kind"], made["apiVersion"], made["metadata"]["generation"]) == ("Widget", "example.com/v1", 1)
+    assert (made["kind"], made["apiVersion"], made["metadata"]["generation"]) == (
+        "Widget",
+        "example.com/v1",
+        1,
+    )
     status, body = server.call("POST", WIDGETS, {"metadata": {"name": "v"}, "spec": {"mode": "C"}})
     assert (status, body["reason"]) == (422, "Invalid")
     assert 'Widget.example.com "v" is invalid' in body["message"]
@@ -74,7 +78,9 @@ def test_status_subresource_and_generation(server, widgets):
     _, body = server.call("PATCH", WIDGETS + "/w/status", patch, content_type=MERGE)
     assert (body["status"], body["spec"]["size"], body["metadata"]["generation"]) == ({"x": 3}, 2, 2)
     assert "labels" not in body["metadata"]
-    status, _ = server.call("PATCH", WIDGETS + "/w", {}, content_type="application/strategic-merge-patch+json")
+    status, _ = server.call(
+        "PATCH", WIDGETS + "/w", {}, content_type="application/strategic-merge-patch+json"
+    )
     assert status == 415
     del body["metadata"]["resourceVersion"]
     assert server.call("PUT", WIDGETS + "/w", body)[0] == 422

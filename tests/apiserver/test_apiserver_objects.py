@@ -69,7 +69,11 @@ def test_create_fills_metadata_and_refuses_a_second(server, namespace):
     assert made["metadata"]["namespace"] == namespace
     assert {"uid", "creationTimestamp", "resourceVersion"} <= made["metadata"].keys()
     status, body = server.call("POST", maps(namespace), {"metadata": {"name": "a"}})
-    assert (status, body["reason"], body["message"]) == (409, "AlreadyExists", 'configmaps "a" already exists')
+    assert (status, body["reason"], body["message"]) == (
+        409,
+        "AlreadyExists",
+        'configmaps "a" already exists',
+    )
     status, made = server.call("POST", maps(namespace), {"metadata": {"generateName": "b-"}})
     assert status == 201
     assert len(made["metadata"]["name"]) == 7
@@ -159,7 +163,11 @@ def test_status_and_spec_are_written_apart(server, namespace):
     assert made["spec"]["restartPolicy"] == "Always"
     _, body = server.call("PATCH", path + "/p", {"status": {"phase": "Running"}}, content_type=MERGE)
     assert body["status"]["phase"] == "Pending"
-    patch = {"status": {"podIP": "1.2.3.4"}, "spec": {"nodeName": "n"}, "metadata": {"annotations": {"a": "b"}}}
+    patch = {
+        "status": {"podIP": "1.2.3.4"},
+        "spec": {"nodeName": "n"},
+        "metadata": {"annotations": {"a": "b"}},
+    }
     _, body = server.call("PATCH", path + "/p/status", patch, content_type=STRATEGIC)
     assert body["status"]["podIP"] == "1.2.3.4"
     assert "nodeName" not in body["spec"]
@@ -299,7 +307,12 @@ def test_delete_collection_by_selector(server, namespace):
 def test_binding_and_eviction(server, namespace):
     path = f"/api/v1/namespaces/{namespace}/pods"
     server.call("POST", path, pod())
-    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}}
+    binding = {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {"name": "p"},
+        "target": {"kind": "Node", "name": "n1"},
+    }
     assert server.call("POST", path + "/p/binding", binding)[0] == 201
     _, body = server.call("GET", path + "/p")
     assert body["spec"]["nodeName"] == "n1"
@@ -315,7 +328,9 @@ def test_binding_and_eviction(server, namespace):
 def test_service_addresses(server, namespace):
     path = f"/api/v1/namespaces/{namespace}/services"
     spec = {"ports": [{"port": 80}]}
-    given = [server.call("POST", path, {"metadata": {"name": f"s{i}"}, "spec": spec})[1]["spec"] for i in range(2)]
+    given = [
+        server.call("POST", path, {"metadata": {"name": f"s{i}"}, "spec": spec})[1]["spec"] for i in range(2)
+    ]
     assert given[0]["clusterIP"] != given[1]["clusterIP"]
     assert given[0]["clusterIP"].startswith("10.")
     assert given[0]["clusterIPs"] == [given[0]["clusterIP"]]

@@ -34,9 +34,14 @@ class Lifecycle:
         self._dependents: dict[str, set[Ref]] = {}
         self._uids: set[str] = set()
         self._suspects: set[Ref] = set()
+        self._closed = False
         for resource, table in objects.tables.items():
             for entry in table.entries.values():
                 self._index(resource, None, entry)
+
+    def close(self) -> None:
+        """Leave what is left to the next start."""
+        self._closed = True
 
     def resume(self) -> None:
         """Finish what a previous process began."""
@@ -55,6 +60,8 @@ class Lifecycle:
 
     def _later(self, work: Any, *args: Any) -> None:
         def run() -> None:
+            if self._closed:
+                return
             try:
                 work(*args)
             except errors.StatusError as e:

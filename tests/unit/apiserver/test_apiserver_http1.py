@@ -13,7 +13,14 @@ def test_head():
 
 @pytest.mark.parametrize(
     "head",
-    [b"", b"GET /", b"GET / HTTP/2", b"GET x HTTP/1.1", b"GET / HTTP/1.1\r\nno colon", b"GET / HTTP/1.1\r\n a: b"],
+    [
+        b"",
+        b"GET /",
+        b"GET / HTTP/2",
+        b"GET x HTTP/1.1",
+        b"GET / HTTP/1.1\r\nno colon",
+        b"GET / HTTP/1.1\r\n a: b",
+    ],
 )
 def test_bad_heads(head):
     with pytest.raises(http1.BadRequest):

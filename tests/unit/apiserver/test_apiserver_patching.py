@@ -90,7 +90,9 @@ def test_json_patch_refuses(operations):
 
 
 def test_strategic_merges_containers_by_name_and_env_by_name():
-    target = pod(containers=[{"name": "a", "image": "i", "env": [{"name": "X", "value": "1"}]}, {"name": "b"}])
+    target = pod(
+        containers=[{"name": "a", "image": "i", "env": [{"name": "X", "value": "1"}]}, {"name": "b"}]
+    )
     patch = pod(containers=[{"name": "a", "env": [{"name": "Y", "value": "2"}, {"name": "X", "value": "3"}]}])
     containers = smp(target, patch)["spec"]["containers"]
     assert containers == [

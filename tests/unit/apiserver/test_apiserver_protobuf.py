@@ -27,7 +27,9 @@ def body(version, kind, raw):
 
 
 def test_a_node():
-    metadata = field(1, "n") + field(2, "") + field(7, 0) + field(8, b"") + field(12, field(1, "k") + field(2, "v"))
+    metadata = (
+        field(1, "n") + field(2, "") + field(7, 0) + field(8, b"") + field(12, field(1, "k") + field(2, "v"))
+    )
     condition = field(1, "Ready") + field(2, "True") + field(3, field(1, 1700000000))
     status = field(1, field(1, "cpu") + field(2, field(1, "2"))) + field(4, condition)
     node = protobuf.decode(body("v1", "Node", field(1, metadata) + field(2, field(4, 0)) + field(3, status)))
@@ -50,7 +52,12 @@ def test_a_pointer_to_zero_is_kept():
 
 @pytest.mark.parametrize(
     ("data", "code"),
-    [(b"{}", 400), (b"k8s\x00\xff", 400), (body("apps/v1", "Deployment", b""), 415), (body("v1", "Node", b"\x0a\x7f"), 400)],
+    [
+        (b"{}", 400),
+        (b"k8s\x00\xff", 400),
+        (body("apps/v1", "Deployment", b""), 415),
+        (body("v1", "Node", b"\x0a\x7f"), 400),
+    ],
 )
 def test_refused(data, code):
     with pytest.raises(errors.StatusError) as caught:

@@ -31,14 +31,19 @@ def faults(**spec):
 
 
 def test_a_good_object_passes():
-    assert faults(cidr="1.2.3.4/5", size=24, port="http", labels={"a": "b"}, maybe=None, rules=[{"n": 1}]) == []
+    assert (
+        faults(cidr="1.2.3.4/5", size=24, port="http", labels={"a": "b"}, maybe=None, rules=[{"n": 1}]) == []
+    )
 
 
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
         ({}, "spec.cidr: Required value"),
-        ({"cidr": 5}, 'spec.cidr: Invalid value: "integer": spec.cidr in body must be of type string: "integer"'),
+        (
+            {"cidr": 5},
+            'spec.cidr: Invalid value: "integer": spec.cidr in body must be of type string: "integer"',
+        ),
         ({"cidr": "x"}, "should match"),
         ({"cidr": "1.1.1.1/1", "mode": "No"}, 'Unsupported value: "No": supported values: "Always", "Never"'),
         ({"cidr": "1.1.1.1/1", "size": 33}, "should be less than or equal to 32"),
@@ -58,7 +63,13 @@ def test_pruning_names_what_it_drops_and_keeps_what_is_free():
         "apiVersion": "v1",
         "kind": "K",
         "metadata": {"anything": 1},
-        "spec": {"cidr": "x", "typo": 1, "free": {"a": {"b": 1}}, "labels": {"z": "z"}, "rules": [{"n": 1, "m": 2}]},
+        "spec": {
+            "cidr": "x",
+            "typo": 1,
+            "free": {"a": {"b": 1}},
+            "labels": {"z": "z"},
+            "rules": [{"n": 1, "m": 2}],
+        },
         "other": {},
     }
     assert sorted(schema.prune(obj, SPEC)) == ["other", "spec.rules[0].m", "spec.typo"]

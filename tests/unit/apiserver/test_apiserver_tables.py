@@ -25,7 +25,10 @@ def test_a_pod_row():
         "status": {"phase": "Pending", "containerStatuses": [
             {"ready": True, "restartCount": 2}, {"state": {"waiting": {"reason": "CrashLoopBackOff"}}}]},
     })  # fmt: skip
-    assert row | {"Ready": "1/2", "Status": "CrashLoopBackOff", "Restarts": "2", "Node": "n", "IP": "<none>"} == row
+    assert (
+        row | {"Ready": "1/2", "Status": "CrashLoopBackOff", "Restarts": "2", "Node": "n", "IP": "<none>"}
+        == row
+    )
 
 
 def test_an_odd_object_still_has_a_row():
@@ -46,5 +49,8 @@ def test_an_odd_object_still_has_a_row():
     ],
 )
 def test_json_path(path, expected):
-    obj = {"spec": {"a": 1, "list": [{"x": "b"}, {"x": "c", "y": "d"}]}, "metadata": {"annotations": {"ex.com/k": "v"}}}
+    obj = {
+        "spec": {"a": 1, "list": [{"x": "b"}, {"x": "c", "y": "d"}]},
+        "metadata": {"annotations": {"ex.com/k": "v"}},
+    }
     assert printercolumns.json_path(path)(obj) == expected
