@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,7 +69,5 @@ def test_refused(data, code):
 
 @given(st.binary(max_size=80), st.sampled_from(sorted(protobuf.KINDS)))
 def test_garbage_never_crashes(data, kind):
-    try:
-        protobuf.decode(body("v1", kind, data))
-    except errors.StatusError as e:
-        assert e.code == 400
+    with contextlib.suppress(errors.StatusError):
+        assert protobuf.decode(body("v1", kind, data))["kind"] == kind
