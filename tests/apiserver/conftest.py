@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-KUBECTL = shutil.which("kubectl")
+KUBECTL = os.environ.get("KUBECTL") or shutil.which("kubectl")  # another version may be tried by name
 
 
 class Server:

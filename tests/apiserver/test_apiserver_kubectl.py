@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import threading
 import time
@@ -81,6 +82,13 @@ def kubectl(server, namespace):
     return run
 
 
+@pytest.fixture(scope="module")
+def minor(server):
+    """The client's minor version: old ones lack some commands."""
+    version = json.loads(server.kubectl("version", "-o", "json").stdout)
+    return int(version["clientVersion"]["minor"].rstrip("+"))
+
+
 def test_version_and_api_resources(server):
     version = json.loads(server.kubectl("version", "-o", "json").stdout)
     assert version["serverVersion"]["major"] == "1"
@@ -134,7 +142,7 @@ def test_forms_of_get(kubectl):
     assert missing.stderr == 'Error from server (NotFound): pods "q" not found\n'
 
 
-def test_describe(kubectl, namespace):
+def test_describe(kubectl, namespace, minor):
     kubectl("apply", "-f", "-", stdin=POD + "---" + DEPLOYMENT)
     event = {"metadata": {"name": "e"}, "reason": "Started", "message": "it runs", "type": "Normal", "count": 1,
              "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": "p", "namespace": namespace}}  # fmt: skip
@@ -142,9 +150,10 @@ def test_describe(kubectl, namespace):
     event["involvedObject"]["uid"] = uid
     kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Event", **event}))
     text = kubectl("describe", "pod", "p").stdout
-    assert "Node:             n1/" in text
+    assert re.search(r"Node: +n1/", text)
     assert "it runs" in text
-    assert "it runs" in kubectl("events", "--for", "pod/p").stdout
+    if minor >= 26:
+        assert "it runs" in kubectl("events", "--for", "pod/p").stdout
     for what in ("deploy/web", "svc/web", "netpol/web", "ns/" + namespace):
         assert "Name:" in kubectl("describe", what).stdout
 
@@ -206,7 +215,10 @@ def test_wait_and_watch(kubectl, server, namespace):
     ready = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
     env = {**os.environ, "KUBECONFIG": str(server.kubeconfig)}
     watch = subprocess.Popen(
-        ["kubectl", "-n", namespace, "get", "pod", "p", "-w"], stdout=subprocess.PIPE, text=True, env=env
+        [os.environ.get("KUBECTL", "kubectl"), "-n", namespace, "get", "pod", "p", "-w"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=env,
     )
     try:
         assert watch.stdout.readline().startswith("NAME")
@@ -238,22 +250,40 @@ def test_custom_resources(server):
     server.kubectl("patch", "pool", "a", "--type=merge", "-p", '{"metadata":{"labels":{"x":"y"}}}')
     assert "11.0.0.0/8" in server.kubectl("describe", "pool", "a").stdout
     typo = server.kubectl("apply", "-f", "-", stdin=pool.replace("cidr", "cidrr"), check=False)
-    assert (typo.returncode, 'unknown field "spec.cidrr"' in typo.stderr) == (1, True)
+    assert typo.returncode == 1
+    assert re.search(
+        r'unknown field "(spec\.)?cidrr"', typo.stderr
+    )  # said by the server, or by an old client
     server.kubectl("delete", "crd", "pools.example.org")
     gone = server.kubectl("get", "pools", check=False)
     assert (gone.returncode, "could not find the requested resource" in gone.stderr) == (1, True)
 
 
-def test_more_commands(kubectl, namespace):
+def test_more_commands(kubectl, namespace, minor):
     kubectl("create", "configmap", "m", "--from-literal=a=b")
     kubectl("create", "secret", "generic", "s", "--from-literal=a=b")
     assert kubectl("get", "secret", "s", "-o", "jsonpath={.data.a}").stdout == "Yg=="
     kubectl("create", "serviceaccount", "robot")
-    assert kubectl("create", "token", "robot").stdout.count(".") == 2
+    if minor >= 24:
+        assert kubectl("create", "token", "robot").stdout.count(".") == 2
     assert kubectl("auth", "can-i", "create", "pods").stdout == "yes\n"
-    assert "kubernetes-admin" in kubectl("auth", "whoami").stdout
+    if minor >= 28:
+        assert "kubernetes-admin" in kubectl("auth", "whoami").stdout
     kubectl("create", "role", "r", "--verb=get", "--resource=pods")
     kubectl("create", "rolebinding", "rb", "--role=r", "--serviceaccount=default:default")
+    kubectl("create", "deployment", "d", "--image=busybox:1", "--replicas=2", "--port=8080")
+    container = json.loads(kubectl("get", "deploy", "d", "-o", "json").stdout)["spec"]["template"]["spec"][
+        "containers"
+    ][0]
+    assert (container["image"], container["ports"]) == (
+        "busybox:1",
+        [{"containerPort": 8080, "protocol": "TCP"}],
+    )
+    kubectl("create", "service", "nodeport", "np", "--tcp=80:8080")
+    assert kubectl("get", "svc", "np", "-o", "jsonpath={.spec.ports[0].targetPort}").stdout == "8080"
+    kubectl("create", "poddisruptionbudget", "b", "--selector=a=b", "--min-available=50%")
+    assert kubectl("get", "pdb", "b", "-o", "jsonpath={.spec.minAvailable}").stdout == "50%"
+    kubectl("create", "job", "j", "--image=busybox:1", "--", "true")
     kubectl("run", "one", "--image=busybox:1")
     kubectl("expose", "pod", "one", "--port=80")
     kubectl("delete", "configmap,secret,pod,svc", "--all")
