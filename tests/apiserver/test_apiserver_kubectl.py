@@ -281,8 +281,9 @@ def test_more_commands(kubectl, namespace, minor):
     )
     kubectl("create", "service", "nodeport", "np", "--tcp=80:8080")
     assert kubectl("get", "svc", "np", "-o", "jsonpath={.spec.ports[0].targetPort}").stdout == "8080"
-    kubectl("create", "poddisruptionbudget", "b", "--selector=a=b", "--min-available=50%")
-    assert kubectl("get", "pdb", "b", "-o", "jsonpath={.spec.minAvailable}").stdout == "50%"
+    if minor >= 21:
+        kubectl("create", "poddisruptionbudget", "b", "--selector=a=b", "--min-available=50%")
+        assert kubectl("get", "pdb", "b", "-o", "jsonpath={.spec.minAvailable}").stdout == "50%"
     kubectl("create", "job", "j", "--image=busybox:1", "--", "true")
     kubectl("run", "one", "--image=busybox:1")
     kubectl("expose", "pod", "one", "--port=80")
