@@ -118,6 +118,7 @@ OPENSTACK = {
     "openstack_metadata_ip": "127.0.0.1",
     "endpoint_to_host_action": "ACCEPT",
     "conntrack_invalid_check": False,
+    "allow_ipip_from_workloads": True,
     "nat_port_range": (1000, 2000),
     "nat_outgoing_address": "9.9.9.8",
 }
