@@ -38,8 +38,13 @@ class Pipeline:
         """True when anything was written. Nothing is deleted unless ``may_delete``."""
         changed = False
         for stage in self.stages:
-            jobs = [self._job(stage, item, now_s, may_delete) for item in stage.reconcilers]
-            changed |= any(self._run_all(jobs))
+            jobs = [
+                self._job(stage, item, now_s, may_delete)
+                for item in stage.reconcilers
+                if _is_due(item, now_s)
+            ]
+            if jobs:
+                changed |= any(self._run_all(jobs))
         return changed
 
     @staticmethod
@@ -53,3 +58,8 @@ class Pipeline:
             for item in stage.reconcilers:
                 seen[id(item)] = item
         return list(seen.values())
+
+
+def _is_due(item: Reconciler[Any, Any, Any], now_s: float) -> bool:
+    due_s = item.due_s()
+    return due_s is not None and due_s <= now_s

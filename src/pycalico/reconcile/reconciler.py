@@ -69,7 +69,8 @@ class Reconciler(Generic[K, V, H]):
 
     @property
     def in_sync(self) -> bool:
-        return not (self._must_read or self.delta.dirty or self.error)
+        """All wishes are met, but for those in ``failures``, which are tried again later."""
+        return not (self._must_read or self.error or self.delta.dirty - self.failures.keys())
 
     def due_s(self) -> float | None:
         """When work is due: 0 for now, None for never, else the time of the next retry."""

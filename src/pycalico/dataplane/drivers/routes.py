@@ -97,6 +97,10 @@ class Routes:
         first = self._first_seen.setdefault(index, time.monotonic())
         return time.monotonic() - first < self._owns.grace_s
 
+    def forget(self, route: Route) -> None:
+        """The kernel said that it is gone."""
+        self._seen[route.dst] = tuple(item for item in self._seen.get(route.dst, ()) if item != route)
+
     # ---- target
 
     def read(self) -> Mapping[str, Seen]:

@@ -49,6 +49,7 @@ class Tunnels:
         self._interfaces = interfaces
         self._ipip_clean_up = ipip_clean_up
         self._checksum_offload_broken = checksum_offload_broken
+        self._told: dict[str, str] = {}
 
     def read(self) -> Mapping[str, Tunnel]:
         try:
@@ -80,9 +81,12 @@ class Tunnels:
                 self._make(name, want)
                 self._interfaces.load()
                 now[name] = self._describe(name)
+                self._told.pop(name, None)
             except (OSError, NetlinkError, command.CommandError) as error:
                 failures[name] = f"cannot set up {name}: {getattr(error, 'strerror', None) or error}"
-                log.warning("%s", failures[name])
+                if self._told.get(name) != failures[name]:
+                    self._told[name] = failures[name]
+                    log.warning("%s: going on without it, and trying again", failures[name])
         return Outcome(now, failures)
 
     # ---- read

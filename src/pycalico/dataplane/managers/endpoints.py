@@ -26,7 +26,7 @@ class EndpointManager:
 
     @property
     def handlers(self) -> Handlers:
-        found: dict[type, list[Callable[[Any], None]]] = {}
+        found: dict[type, list[Callable[[Any], object]]] = {}
         for part in (self._workloads, self._hosts):
             for kind, handler in part.handlers.items():
                 found.setdefault(kind, []).append(handler)
@@ -50,7 +50,7 @@ class EndpointManager:
         return {interface: self._marks.assign(interface) for interface in sorted(interfaces)}
 
 
-def _all_of(handlers: list[Callable[[Any], None]]) -> Callable[[Any], None]:
+def _all_of(handlers: list[Callable[[Any], object]]) -> Callable[[Any], object]:
     def handle(message: Any) -> None:
         for handler in handlers:
             handler(message)

@@ -11,7 +11,7 @@ from pycalico.calc.messages import Message
 from pycalico.dataplane.drivers.chains import Chains
 from pycalico.dataplane.drivers.ipsets import IPSet, canonical
 from pycalico.dataplane.drivers.neighbours import Entry
-from pycalico.dataplane.drivers.routes import WantedRoute
+from pycalico.dataplane.drivers.routes import Seen, WantedRoute
 from pycalico.dataplane.drivers.settings import Setting
 from pycalico.dataplane.drivers.tunnels import Tunnel
 from pycalico.dataplane.rules.chain import Chain
@@ -21,7 +21,7 @@ from pycalico.reconcile.desired import Desired
 from pycalico.reconcile.reconciler import Reconciler
 
 TABLES = ("raw", "mangle", "nat", "filter")
-Handlers = Mapping[type, Callable[[Any], None]]
+Handlers = Mapping[type, Callable[[Any], object]]
 
 
 class InterfacesChanged(Message, frozen=True):
@@ -44,7 +44,7 @@ class SetWishes:
 
     def __init__(self, context: RuleContext, reconciler: Reconciler[str, IPSet, IPSet]) -> None:
         self._context = context
-        self._reconciler = reconciler
+        self.reconciler = reconciler
         self._sets: dict[str, IPSet] = {}
 
     def _members(self, members: Iterable[str]) -> set[str]:
@@ -65,10 +65,10 @@ class SetWishes:
 
     def remove(self, set_id: str) -> None:
         if self._sets.pop(set_id, None) is not None:
-            self._reconciler.unwant(self._context.set_name(set_id))
+            self.reconciler.unwant(self._context.set_name(set_id))
 
     def _want(self, set_id: str) -> None:
-        self._reconciler.want(self._context.set_name(set_id), self._sets[set_id])
+        self.reconciler.want(self._context.set_name(set_id), self._sets[set_id])
 
 
 class Plane(msgspec.Struct):
@@ -79,6 +79,7 @@ class Plane(msgspec.Struct):
     tables: dict[str, Chains]
     sets: SetWishes
     routes: Desired[str, WantedRoute]
+    route_reconciler: Reconciler[str, WantedRoute, Seen]
     neighbours: Reconciler[Entry, str, str]
     tunnel_neighbours: Reconciler[Entry, str, str]
     forwarding: Reconciler[Entry, str, str]
