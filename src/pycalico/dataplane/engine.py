@@ -238,7 +238,10 @@ class Dataplane:
             if not batch or time.monotonic() - started > _BATCH_S:
                 break
         for manager in self._managers:
-            manager.resolve()
+            try:
+                manager.resolve()
+            except Exception as error:  # noqa: BLE001 - one manager's trouble must not stop the others
+                log.error("%s cannot follow the last messages: %s", type(manager).__name__, error)  # noqa: TRY400
 
     def _handle(self, message: Message) -> None:
         if isinstance(message, InSync):

@@ -29,7 +29,8 @@ def _doubling(tries: int) -> float:
 class Reconciler(Generic[K, V, H]):
     """Pure but for the target: the time is given to it.
 
-    ``resync()`` asks for a full read at the next `run`; the first `run` always reads.
+    ``resync()`` asks for a full read at the next `run`; the first `run` always reads. A target that others write
+    too, and whose writes depend on what is there, is read before each write: ``reads_first``.
     """
 
     def __init__(
@@ -37,6 +38,8 @@ class Reconciler(Generic[K, V, H]):
         label: str,
         target: Target[K, V, H],
         wait_s: Callable[[int], float] = _doubling,
+        *,
+        reads_first: bool = False,
     ) -> None:
         self.label = label
         self.target = target
@@ -44,6 +47,7 @@ class Reconciler(Generic[K, V, H]):
         self.failures: dict[K, KeyFailure] = {}
         self.error: KeyFailure | None = None
         self._wait_s = wait_s
+        self._reads_first = reads_first
         self._must_read = True
 
     def want(self, key: K, value: V) -> None:
@@ -85,7 +89,7 @@ class Reconciler(Generic[K, V, H]):
         if self.error and self.error.due_s > now_s:
             return False
         try:
-            if self._must_read:
+            if self._must_read or (self._reads_first and (self.delta.dirty - self._waiting(now_s))):
                 self.delta.replace_actual(self.target.read())
                 self._must_read = False
                 self.failures = {key: f for key, f in self.failures.items() if key in self.delta.dirty}
@@ -98,8 +102,7 @@ class Reconciler(Generic[K, V, H]):
         return changed
 
     def _write(self, now_s: float, puts: bool, deletes: bool) -> bool:
-        waiting = {key for key, failure in self.failures.items() if failure.due_s > now_s}
-        wanted_puts, wanted_deletes = self.delta.pending(self.delta.dirty - waiting)
+        wanted_puts, wanted_deletes = self.delta.pending(self.delta.dirty - self._waiting(now_s))
         to_put = wanted_puts if puts else {}
         to_delete: AbstractSet[K] = wanted_deletes if deletes else set()
         for key in list(self.failures):
@@ -116,6 +119,9 @@ class Reconciler(Generic[K, V, H]):
                 self.failures.pop(key, None)
                 self.delta.confirm(key, outcome.now.get(key))
         return True
+
+    def _waiting(self, now_s: float) -> set[K]:
+        return {key for key, failure in self.failures.items() if failure.due_s > now_s}
 
     def _failed(self, before: KeyFailure | None, reason: str, now_s: float) -> KeyFailure:
         tries = before.tries + 1 if before else 1

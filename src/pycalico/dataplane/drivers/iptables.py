@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -10,9 +11,10 @@ from collections.abc import Set as AbstractSet
 import msgspec
 
 from pycalico.dataplane.drivers.backend import Programs
-from pycalico.dataplane.drivers.chains import OUR_CHAIN, Content, KernelChain, OwnChain
+from pycalico.dataplane.drivers.chains import OUR_CHAIN, Content, KernelChain, OwnChain, own_chain
 from pycalico.dataplane.drivers.table_dump import FOREIGN, SeenChain, parse
-from pycalico.dataplane.rules.chain import programmed
+from pycalico.dataplane.rules import action
+from pycalico.dataplane.rules.chain import Chain, programmed
 from pycalico.kernel import command
 from pycalico.reconcile.target import Outcome, TargetError
 
@@ -20,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _SAVE_TRIES, _SAVE_WAIT_S = 3, 0.1
 _RESTORE_TRIES, _RESTORE_WAIT_S = 10, 0.001
+_LINE = re.compile(r"\bline:? (\d+)")
 _BUILT_IN = {
     "raw": ("PREROUTING", "OUTPUT"),
     "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
@@ -79,26 +82,46 @@ class Table:
         return (*first, *last, *want.appended.ids)
 
     def apply(self, puts: Mapping[str, Content], deletes: AbstractSet[str]) -> Outcome[str, SeenChain]:
+        """A chain that iptables refuses is left as it is, or made to drop all when it is new; others go on."""
+        doing = dict(puts)
+        refused: dict[str, str] = {}
         wait_s = _RESTORE_WAIT_S
-        for tries_left in reversed(range(_RESTORE_TRIES)):
-            text, now = self._input(puts, deletes)
-            if not text:
-                break
-            refusal = self._restore(text)
+        tries_left = _RESTORE_TRIES
+        while True:
+            text, now = self._input(doing, deletes)
+            refusal, line = self._restore(text) if text else ("", "")
             if not refusal:
                 break
-            if not tries_left:
+            culprit = _chain_of(line)
+            tries_left -= 1
+            if (
+                tries_left < _RESTORE_TRIES - 1
+                and isinstance(doing.get(culprit), OwnChain)
+                and culprit not in refused
+            ):
+                log.error("%s -t %s refuses chain %s: %s", self.programs.restore, self.name, culprit, refusal)
+                refused[culprit] = refusal
+                self._set_aside(culprit, doing)
+                tries_left += 1
+            elif not tries_left:
                 raise TargetError(f"{self.programs.restore} refused table {self.name}: {refusal}")
-            log.warning("%s -t %s failed, trying again: %s", self.programs.restore, self.name, refusal)
-            time.sleep(wait_s)
-            wait_s *= 2
+            else:
+                log.warning("%s -t %s failed, trying again: %s", self.programs.restore, self.name, refusal)
+                time.sleep(wait_s)
+                wait_s *= 2
             # Perhaps somebody changed the rules under our feet: numbers and texts may be others now.
             self.read()
         self._seen.update(now)
-        gone = [chain for chain in deletes if OUR_CHAIN.match(chain)]
-        for chain in gone:
+        for chain in [chain for chain in deletes if OUR_CHAIN.match(chain)]:
             self._seen.pop(chain, None)
-        return Outcome({chain: seen for chain, seen in now.items() if chain in puts})
+        return Outcome({chain: seen for chain, seen in now.items() if chain in puts}, refused)
+
+    def _set_aside(self, chain: str, doing: dict[str, Content]) -> None:
+        """What worked keeps working; where nothing is yet, nothing may pass."""
+        if chain in self._seen:
+            del doing[chain]
+        else:
+            doing[chain] = own_chain(Chain(chain, (action.DROP,)))
 
     # ---- input
 
@@ -174,20 +197,20 @@ class Table:
                 wait_s *= 2
         raise AssertionError
 
-    def _restore(self, text: str) -> str:
-        """The refusal's reason; empty when it worked."""
+    def _restore(self, text: str) -> tuple[str, str]:
+        """The refusal's reason and the line of the input that it names; both empty when it worked."""
         argv = [self.programs.restore, "--noflush", "--verbose", *self._options.wait]
         try:
             done = command.run(argv, text)
         except command.CommandError as error:
-            return str(error)
+            return str(error), ""
         if done.code:
             return _reason(done.err or done.out, text)
         self.inputs += 1
         self.lines_written += text.count("\n")
         self.slowest_restore_s = max(self.slowest_restore_s, done.took_s)
         self.last_write_s = time.monotonic()
-        return ""
+        return "", ""
 
 
 def _pairs(chain: OwnChain) -> list[tuple[str, str]]:
@@ -206,13 +229,16 @@ def _edits(chain: str, want: OwnChain, have: tuple[str, ...]) -> list[str]:
     return lines + [f"-D {chain} {len(want.ids) + 1}"] * max(surplus, 0)
 
 
-def _reason(error: str, given: str) -> str:
-    """The last line of the error, with the line of the input that it names."""
-    reason = command.last_line(error)
-    words = error.replace(":", " ").split()
-    if "line" in words:
-        number = words[words.index("line") + 1 : words.index("line") + 2]
-        lines = given.splitlines()
-        if number and number[0].isdigit() and 0 < int(number[0]) <= len(lines):
-            reason += f" (in: {lines[int(number[0]) - 1][:200]})"
-    return reason
+def _reason(error: str, given: str) -> tuple[str, str]:
+    """What iptables says, and the line of the input that it means."""
+    reason = next((line.strip() for line in error.splitlines() if line.strip()), "no message")
+    found = _LINE.search(error)
+    lines = given.splitlines()
+    index = int(found.group(1)) - 1 if found else -1
+    line = lines[index] if 0 <= index < len(lines) else ""
+    return (f"{reason[:200]} (in: {line[:200]})" if line else reason[:200]), line
+
+
+def _chain_of(line: str) -> str:
+    words = line.split(" ", 2)
+    return words[1] if len(words) > 1 and words[0] in {"-A", "-R"} else ""

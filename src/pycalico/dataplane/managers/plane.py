@@ -48,8 +48,10 @@ class SetWishes:
         self._sets: dict[str, IPSet] = {}
 
     def _members(self, members: Iterable[str]) -> set[str]:
+        """Those of the family; a member with a port is ``<address>,<protocol>:<port>``."""
         family = self._context.family
-        return {canonical(family, member) for member in members if self._context.is_of_family(member)}
+        ours = (member for member in members if self._context.is_of_family(member.partition(",")[0]))
+        return {canonical(family, member) for member in ours}
 
     def replace(self, set_id: str, set_type: str, members: Iterable[str]) -> None:
         self._sets[set_id] = IPSet(set_type, self._context.config.max_ipset_size, self._members(members))

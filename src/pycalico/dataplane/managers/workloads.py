@@ -87,7 +87,8 @@ class WorkloadManager:
                 self._program(interface, self._known[min(claims)])
             else:
                 self._forget(interface)
-        touched = self._dirty | (self._links & self._active.keys())
+        prefixes = self._plane.context.config.interface_prefixes
+        touched = self._dirty | {name for name in self._links if name.startswith(prefixes)}
         for interface in touched:
             self._update_settings(interface)
         if self._dirty:
@@ -143,10 +144,9 @@ class WorkloadManager:
         self._neighbours[interface] = addresses
 
     def _update_settings(self, interface: str) -> None:
-        """Only of interfaces that are up: the kernel forgets them with the link."""
+        """Of links that are up, endpoint or not: CNI may be ahead of us. The kernel forgets them with the link."""
         found = self._plane.interfaces.get(interface)
-        update = self._active.get(interface)
-        wanted = self._wanted_settings(interface, update) if found and found.link.up and update else {}
+        wanted = self._wanted_settings(interface) if found and found.link.up else {}
         for key in self._settings.get(interface, set()) - wanted.keys():
             self._plane.settings.unwant(key)
         for key, setting in wanted.items():
@@ -155,13 +155,14 @@ class WorkloadManager:
         if not wanted:
             del self._settings[interface]
 
-    def _wanted_settings(self, interface: str, update: WorkloadEndpointUpdate) -> dict[str, Setting]:
+    def _wanted_settings(self, interface: str) -> dict[str, Setting]:
         if self._plane.family == 6:
             return {
                 f"net/ipv6/conf/{interface}/proxy_ndp": Setting("1"),
                 f"net/ipv6/conf/{interface}/forwarding": Setting("1"),
             }
-        spoofs = bool(update.allow_spoofed_source_prefixes)
+        update = self._active.get(interface)
+        spoofs = update is not None and bool(update.allow_spoofed_source_prefixes)
         return {
             # A pod must not become the host's IPv6 router, even where IPv6 is not used.
             f"net/ipv6/conf/{interface}/accept_ra": Setting("0", required=False),

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+_LOG_UNSAFE = re.compile(r"[^\x20-\x7e]|[\"\\\\]")
+_LOG_MOST = 29
+
 ACCEPT = "--jump ACCEPT"
 DROP = "--jump DROP"
 REJECT = "--jump REJECT"
@@ -36,7 +41,9 @@ def set_masked_mark(value: int, mask: int) -> str:
 
 
 def log(prefix: str) -> str:
-    return f'--jump LOG --log-prefix "{prefix}: " --log-level 5'
+    """The kernel takes 29 characters of prefix; those that could leave the quotes become underscores."""
+    safe = _LOG_UNSAFE.sub("_", prefix)[: _LOG_MOST - 2]
+    return f'--jump LOG --log-prefix "{safe}: " --log-level 5'
 
 
 def masquerade(to_ports: str = "", fully_random: bool = False) -> str:
