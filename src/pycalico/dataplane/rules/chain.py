@@ -41,7 +41,8 @@ def programmed(rule_id: str, text: str) -> str:
 def target(text: str) -> str:
     """The chain (or action) that a rule jumps or goes to; empty when it has none as its last word."""
     words = text.rsplit(" ", 2)
-    return words[-1] if len(words) > 1 and words[-2] in _JUMPS else ""
+    # A quote at the end means that the words stand in a comment.
+    return words[-1] if len(words) > 1 and words[-2] in _JUMPS and words[-1][-1:] != '"' else ""
 
 
 def targets(rules: Iterable[str]) -> Iterator[str]:
