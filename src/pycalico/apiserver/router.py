@@ -71,7 +71,7 @@ class Router:
             extra = {401: (("WWW-Authenticate", "Bearer"),), 429: (("Retry-After", "1"),)}
             return Response(e.code, _encode(e.to_wire()), headers=extra.get(e.code, ()))
         except store.StoreError as e:
-            log.error("%s", e)  # noqa: TRY400 (one line says it)
+            log.error("%s", e)
             return forms.failure(str(e))
         except RecursionError:
             return Response(400, _encode(errors.bad_request("the object is nested too deeply").to_wire()))

@@ -55,6 +55,15 @@ KINDS: tuple[type[Resource], ...] = (
 #: Only Kubernetes has these: elsewhere policies are written in Calico's own form.
 KUBERNETES_KINDS: tuple[type[Resource], ...] = (KubernetesNetworkPolicy, KubernetesEndpointSlice)
 _GLOBAL = "default"
+_COUNTED = {
+    "NetworkPolicy": "policies",
+    "GlobalNetworkPolicy": "policies",
+    "KubernetesNetworkPolicy": "policies",
+    "Profile": "profiles",
+    "WorkloadEndpoint": "workload_endpoints",
+    "HostEndpoint": "host_endpoints",
+    "Node": "hosts",
+}
 
 
 class CalcGraph:
@@ -70,6 +79,7 @@ class CalcGraph:
         self._workload_nets: dict[Key, tuple[str, ...]] = {}
         self._config: dict[str, dict[str, str]] = {}
         self._refused: dict[Key, str] = {}
+        self._known: dict[Key, None] = {}
         self._in_sync = self._told_in_sync = False
         self._handlers: dict[str, Callable[[Key, Any], None]] = {
             "ClusterInformation": self._on_cluster,
@@ -94,6 +104,19 @@ class CalcGraph:
         """Objects that are left out now, with the reason."""
         return dict(self._refused)
 
+    def counts(self) -> dict[str, int]:
+        """How much of each there is, for metrics."""
+        kinds = {"policies": 0, "profiles": 0, "workload_endpoints": 0, "host_endpoints": 0, "hosts": 0}
+        for key in list(self._known):
+            counted = _COUNTED.get(key.kind)
+            if counted:
+                kinds[counted] += 1
+        return {
+            **kinds,
+            "local_endpoints": self._policies.local_endpoints,
+            "local_policies": self._policies.active_policies,
+        }
+
     def update(self, update: Update) -> None:
         """Takes over the state of one key."""
         handler = self._handlers.get(update.key.kind)
@@ -105,9 +128,14 @@ class CalcGraph:
             if self._refused.get(update.key) != str(error):
                 log.warning("%s is not valid: %s; it counts as deleted", update.key, error)
             self._refused[update.key] = str(error)
+            self._known.pop(update.key, None)
             handler(update.key, None)
             return
         self._refused.pop(update.key, None)
+        if update.value is None:
+            self._known.pop(update.key, None)
+        else:
+            self._known[update.key] = None
 
     def set_in_sync(self) -> None:
         """All that existed at the start has been fed."""
@@ -214,7 +242,7 @@ class CalcGraph:
         self._network.put_node(facts)
         self._routes.put_node(facts)
         if key.name == self._settings.hostname:
-            self._put_config("node", _tunnel_parameters(facts))
+            self._put_config("node", tunnel_parameters(facts))
 
     def _on_block(self, key: Key, value: IPAMBlock | None) -> None:
         if value is None or value.spec.deleted:
@@ -245,7 +273,7 @@ class CalcGraph:
             self._network.put_bgp_configuration(value)
 
 
-def _tunnel_parameters(facts: network.NodeFacts) -> dict[str, str]:
+def tunnel_parameters(facts: network.NodeFacts) -> dict[str, str]:
     """What Felix takes from its own Node object."""
     values = {
         "IpInIpTunnelAddr": facts.ipip,

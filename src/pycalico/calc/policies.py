@@ -58,6 +58,14 @@ class Policies:
         self._dirty: dict[Key, None] = {}
         self._changed: dict[Key, None] = {}
 
+    @property
+    def local_endpoints(self) -> int:
+        return len(self._local)
+
+    @property
+    def active_policies(self) -> int:
+        return len(self._active)
+
     # ---- policies
 
     def put_policy(self, key: Key, model: PolicyModel) -> None:

@@ -241,7 +241,7 @@ class Dataplane:
             try:
                 manager.resolve()
             except Exception as error:  # noqa: BLE001 - one manager's trouble must not stop the others
-                log.error("%s cannot follow the last messages: %s", type(manager).__name__, error)  # noqa: TRY400
+                log.error("%s cannot follow the last messages: %s", type(manager).__name__, error)
 
     def _handle(self, message: Message) -> None:
         if isinstance(message, InSync):
@@ -250,7 +250,7 @@ class Dataplane:
             try:
                 handler(message)
             except Exception as error:  # noqa: BLE001 - one bad message must not stop what works
-                log.error("ignoring a %s that cannot be programmed: %s", type(message).__name__, error)  # noqa: TRY400
+                log.error("ignoring a %s that cannot be programmed: %s", type(message).__name__, error)
         self._status = msgspec.structs.replace(self._status, messages=self._status.messages + 1)
 
     def _take_interfaces(self, names: set[str]) -> None:

@@ -1,0 +1,113 @@
+"""Whether a process is alive and ready, as its parts report it, and the HTTP answers to who asks.
+
+The answers are upstream's: 200 or 503 with a table of the parts, 204 when there is nothing to say.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+_HEADINGS = ("COMPONENT", "TIMEOUT", "LIVENESS", "READINESS", "DETAIL")
+
+
+class Reporter:
+    """One part. A report older than ``timeout_s`` (0: never) counts as a failure of both kinds."""
+
+    def __init__(self, name: str, *, live: bool, ready: bool, timeout_s: float) -> None:
+        self.name = name
+        self.reports_live, self.reports_ready = live, ready
+        self.timeout_s = timeout_s
+        self.live, self.ready, self.detail = True, False, ""
+        self.reported_s = time.monotonic()
+
+    def timed_out(self) -> bool:
+        return bool(self.timeout_s) and time.monotonic() - self.reported_s > self.timeout_s
+
+
+class Health:
+    """The parts of one process. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reporters: dict[str, Reporter] = {}
+
+    def register(self, name: str, *, live: bool = True, ready: bool = True, timeout_s: float = 0.0) -> None:
+        with self._lock:
+            self._reporters[name] = Reporter(name, live=live, ready=ready, timeout_s=timeout_s)
+
+    def report(self, name: str, *, live: bool = True, ready: bool = True, detail: str = "") -> None:
+        with self._lock:
+            reporter = self._reporters[name]
+            reporter.live, reporter.ready, reporter.detail = live, ready, detail
+            reporter.reported_s = time.monotonic()
+
+    def is_live(self) -> bool:
+        with self._lock:
+            return all(r.live and not r.timed_out() for r in self._reporters.values() if r.reports_live)
+
+    def is_ready(self) -> bool:
+        with self._lock:
+            return all(r.ready and not r.timed_out() for r in self._reporters.values() if r.reports_ready)
+
+    def table(self) -> str:
+        with self._lock:
+            rows = [_row(reporter) for _, reporter in sorted(self._reporters.items())]
+        if not rows:
+            return ""
+        widths = [max(len(row[column]) for row in (_HEADINGS, *rows)) for column in range(len(_HEADINGS))]
+        rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
+        lines = [rule, _line([heading.center(w) for heading, w in zip(_HEADINGS, widths, strict=True)]), rule]
+        lines += [_line([cell.ljust(w) for cell, w in zip(row, widths, strict=True)]) for row in rows]
+        return "\n".join([*lines, rule]) + "\n"
+
+
+def _row(reporter: Reporter) -> tuple[str, ...]:
+    def cell(reports: bool, good: bool, word: str) -> str:
+        if not reports:
+            return "-"
+        if reporter.timed_out():
+            return "timed out"
+        return f"reporting {word}" if good else f"reporting non-{word}"
+
+    return (
+        reporter.name,
+        f"{reporter.timeout_s:g}s" if reporter.timeout_s else "-",
+        cell(reporter.reports_live, reporter.live, "live"),
+        cell(reporter.reports_ready, reporter.ready, "ready"),
+        reporter.detail,
+    )
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def serve(health: Health, host: str, port: int) -> ThreadingHTTPServer:
+    """Answers ``/liveness`` and ``/readiness`` from a thread of its own. Raises OSError when the port is taken."""
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 10
+
+        def do_GET(self) -> None:
+            checks = {"/liveness": health.is_live, "/readiness": health.is_ready}
+            check = checks.get(self.path.split("?")[0])
+            if check is None:
+                self.send_error(404)
+                return
+            body = health.table().encode()
+            good = check()
+            self.send_response((200 if body else 204) if good else 503)
+            self.send_header("Content-Type", "text/plain")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+            """Probes come every few seconds; they are not news."""
+
+    server = ThreadingHTTPServer((host, port), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True, name="health").start()
+    return server

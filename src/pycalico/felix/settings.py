@@ -1,0 +1,106 @@
+"""From parameters to what calculation and dataplane take."""
+
+from __future__ import annotations
+
+from pycalico.calc.messages import Encapsulation
+from pycalico.calc.settings import CalcSettings
+from pycalico.dataplane.config import DataplaneConfig
+from pycalico.felix.parameters import Parameters
+
+
+def calculation(parameters: Parameters, hostname: str, *, use_pod_cidrs: bool) -> CalcSettings:
+    return CalcSettings(
+        hostname=hostname,
+        ipip_enabled=parameters["IpInIpEnabled"],
+        vxlan_enabled=parameters["VXLANEnabled"],
+        ipv6=parameters["Ipv6Support"],
+        use_pod_cidrs=use_pod_cidrs,
+        workload_routes=parameters["RouteSource"] == "WorkloadIPs",
+        spoofing_allowed=parameters["WorkloadSourceSpoofing"] == "Any",
+        cluster_routes=parameters["ProgramClusterRoutes"] == "Enabled",
+        wireguard=parameters["WireguardEnabled"] or parameters["WireguardEnabledV6"],
+    )
+
+
+def dataplane(
+    p: Parameters, hostname: str, encapsulation: Encapsulation, *, kube_ipvs: bool
+) -> DataplaneConfig:
+    """The encapsulation is that of the pools at start, as far as parameters do not fix it."""
+    metadata = p["MetadataAddr"]
+    openstack = (
+        "openstack" in p["ClusterType"]
+        or metadata not in ("", "127.0.0.1")
+        or p["MetadataPort"] not in (0, 8775)
+        or "tap" in p["InterfacePrefix"]
+    )
+    return DataplaneConfig(
+        hostname=hostname,
+        ipv6=p["Ipv6Support"],
+        interface_prefixes=p["InterfacePrefix"],
+        interface_exclude=p["InterfaceExclude"],
+        mtu_interface_pattern=p["MTUIfacePattern"],
+        iptables_backend=p["IptablesBackend"],
+        chain_insert_mode=p["ChainInsertMode"],
+        mark_mask=p["IptablesMarkMask"],
+        endpoint_to_host_action=p["DefaultEndpointToHostAction"],
+        filter_allow_action=p["IptablesFilterAllowAction"],
+        mangle_allow_action=p["IptablesMangleAllowAction"],
+        filter_deny_action=p["IptablesFilterDenyAction"],
+        log_prefix=p["LogPrefix"],
+        conntrack_invalid_check=not p["DisableConntrackInvalidCheck"],
+        failsafe_inbound=p["FailsafeInboundHostPorts"],
+        failsafe_outbound=p["FailsafeOutboundHostPorts"],
+        service_loop_prevention=p["ServiceLoopPrevention"],
+        source_spoofing_allowed=p["WorkloadSourceSpoofing"] == "Any",
+        floating_ips=p["FloatingIPs"] == "Enabled",
+        iptables_lock_timeout_s=p["IptablesLockTimeoutSecs"],
+        iptables_lock_probe_interval_s=p["IptablesLockProbeIntervalMillis"] / 1000,
+        feature_overrides=p["FeatureDetectOverride"],
+        nat_port_range=p["NATPortRange"],
+        nat_outgoing_address=p["NATOutgoingAddress"],
+        nat_outgoing_interface_filter=p["IptablesNATOutgoingInterfaceFilter"],
+        kube_ipvs=kube_ipvs,
+        kube_node_port_ranges=p["KubeNodePortRanges"],
+        openstack=openstack,
+        openstack_metadata_ip=metadata if openstack else "",
+        openstack_metadata_port=p["MetadataPort"] or 8775,
+        max_ipset_size=p["MaxIpsetSize"],
+        route_protocol=p["DeviceRouteProtocol"],
+        route_source_ipv4=p["DeviceRouteSourceAddress"],
+        route_source_ipv6=p["DeviceRouteSourceAddressIPv6"],
+        remove_external_routes=p["RemoveExternalRoutes"],
+        route_sync=not p["RouteSyncDisabled"],
+        program_cluster_routes=p["ProgramClusterRoutes"] == "Enabled",
+        ipip=encapsulation.ipip,
+        ipip_tunnel_address=p["IpInIpTunnelAddr"],
+        ipip_mtu=p["IpInIpMtu"],
+        ipip_clean_up=p["IpInIpEnabled"] is None,
+        vxlan=encapsulation.vxlan,
+        vxlan_v6=encapsulation.vxlan_v6,
+        vxlan_vni=p["VXLANVNI"],
+        vxlan_port=p["VXLANPort"],
+        vxlan_mtu=p["VXLANMTU"],
+        vxlan_mtu_v6=p["VXLANMTUV6"],
+        vxlan_tunnel_address=p["IPv4VXLANTunnelAddr"],
+        vxlan_tunnel_address_v6=p["IPv6VXLANTunnelAddr"],
+        allow_vxlan_from_workloads=p["AllowVXLANPacketsFromWorkloads"],
+        allow_ipip_from_workloads=p["AllowIPIPPacketsFromWorkloads"],
+        external_node_cidrs=p["ExternalNodesCIDRList"],
+        wireguard=p["WireguardEnabled"],
+        wireguard_v6=p["WireguardEnabledV6"],
+        wireguard_port=p["WireguardListeningPort"],
+        wireguard_port_v6=p["WireguardListeningPortV6"],
+        wireguard_interface=p["WireguardInterfaceName"],
+        wireguard_interface_v6=p["WireguardInterfaceNameV6"],
+        wireguard_host_encryption=p["WireguardHostEncryptionEnabled"],
+        wireguard_mtu=p["WireguardMTU"],
+        wireguard_mtu_v6=p["WireguardMTUV6"],
+        iptables_refresh_s=p["IptablesRefreshInterval"],
+        iptables_post_write_check_s=p["IptablesPostWriteCheckIntervalSecs"],
+        ipsets_refresh_s=p["IpsetsRefreshInterval"],
+        route_refresh_s=p["RouteRefreshInterval"],
+        interface_refresh_s=p["InterfaceRefreshInterval"],
+        watchdog_s=p["DataplaneWatchdogTimeout"],
+        status_delay_s=p["EndpointReportingDelaySecs"],
+        endpoint_status_path=p["EndpointStatusPathPrefix"],
+    )
