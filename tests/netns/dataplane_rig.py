@@ -130,6 +130,7 @@ class Rig:
 
     def stop(self):
         self.stop_event.set()
+        self.dataplane.put([])
         self.thread.join(10)
         assert not self.thread.is_alive()
 
