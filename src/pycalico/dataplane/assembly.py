@@ -98,7 +98,7 @@ def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs) -> Ass
         )
         for table in TABLES:
             reconciler: Reconciler[Any, Any, Any] = Reconciler(
-                f"iptables {table} v{family}", Table(table, programs, options), reads_first=True
+                f"iptables {table} v{family}", Table(table, programs, options)
             )
             tables.append(reconciler)
             plane.tables[table] = Chains(reconciler)

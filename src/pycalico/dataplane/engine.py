@@ -23,7 +23,7 @@ from pycalico.dataplane.managers.status import OnStatus, StatusManager, file_nam
 from pycalico.kernel import rtnetlink
 from pycalico.kernel.ifmonitor import InterfaceMonitor
 from pycalico.kernel.interfaces import Interfaces
-from pycalico.kernel.netlink import Route
+from pycalico.kernel.netlink import NetlinkError, Route
 from pycalico.reconcile.pipeline import Job, Pipeline
 
 log = logging.getLogger(__name__)
@@ -32,10 +32,16 @@ _BATCH_MOST = 100
 _BATCH_S = 0.01
 _IDLE_S = 1.0
 _WORKERS = 8
+_HOST_CHECK_S = 30.0
+_IPVS_DEVICE = "kube-ipvs0"
 
 
 class DataplaneError(Exception):
     """The kernel could not be written for good; the process should end and be started again. One line."""
+
+
+class RestartNeeded(Exception):
+    """Something that is only looked at when starting is another now; the process should start again. One line."""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -88,12 +94,13 @@ class Dataplane:
         self._changed_interfaces: set[str] = set()
         self._lost_events = False
         self._wake = threading.Condition()
-        self._interfaces = Interfaces()
-        self._interfaces_known = False
+        self._interfaces = Interfaces(self._interfaces_changed)
         self._saw_in_sync = False
         self._managers: list[Manager] = []
         self._handlers: dict[type, list[Callable[[Any], object]]] = {}
         self._fresh_until: dict[str, float] = {}
+        self._host_mtu = 0
+        self._next_host_check_s = time.monotonic() + _HOST_CHECK_S
         self._status = Status(False, False, 0.0, 0.0, 0, 0, 0.0, ())
         self.assembly: Assembly | None = None
 
@@ -125,19 +132,21 @@ class Dataplane:
     # ---- the loop
 
     def run(self, stop: threading.Event) -> None:
-        """Until ``stop`` is set; what was programmed stays.
+        """Until ``stop`` is set (a `put` of nothing makes it notice at once); what was programmed stays.
 
-        Raises DataplaneError when iptables cannot be read or written in spite of retries, ValueError for a
-        configuration that cannot work.
+        Raises DataplaneError when iptables cannot be read or written in spite of retries, RestartNeeded when the
+        host's MTU changed or kube-proxy's IPVS device came or went, ValueError for a configuration that cannot work.
         """
         monitor = InterfaceMonitor(
             self._interfaces,
-            self._interfaces_changed,
             self._route_changed,
             self._events_lost,
             self.config.interface_refresh_s,
         )
-        self._interfaces.load()
+        try:
+            self._interfaces.load()
+        except NetlinkError as error:
+            raise DataplaneError(f"cannot read the interfaces: {error}") from None
         self._set_up()
         ended = threading.Event()
         watcher = threading.Thread(target=monitor.run, args=(ended,), name="interfaces", daemon=True)
@@ -153,8 +162,8 @@ class Dataplane:
                 self.assembly.cleaner.close()
 
     def _set_up(self) -> None:
-        host = mtu.host_mtu(self._links(), self.config.mtu_interface_pattern)
-        mtus = mtu.decide(self.config, host)
+        self._host_mtu = mtu.host_mtu(self._links(), self.config.mtu_interface_pattern)
+        mtus = mtu.decide(self.config, self._host_mtu)
         if self.config.mtu_file:
             mtu.write_file(self.config.mtu_file, mtus.pod)
         self.assembly = assemble(self.config, self._interfaces, mtus)
@@ -187,12 +196,13 @@ class Dataplane:
             links=assembly.links,
         )
         while not stop.is_set():
-            self._wait(self._until(pipeline, timers))
+            self._wait(stop, self._until(pipeline, timers))
             self._take()
             now_s = time.monotonic()
             for timer in timers:
                 timer.tick(now_s)
             self._check_fresh(now_s)
+            self._check_host(now_s)
             if self._saw_in_sync:
                 self._apply(pipeline, now_s)
             self._status = msgspec.structs.replace(self._status, alive=time.monotonic())
@@ -208,9 +218,9 @@ class Dataplane:
         soonest_s: float = min(due_s)
         return max(0.0, min(soonest_s - now_s, _IDLE_S))
 
-    def _wait(self, at_most_s: float) -> None:
+    def _wait(self, stop: threading.Event, at_most_s: float) -> None:
         with self._wake:
-            self._wake.wait_for(self._has_news, at_most_s)
+            self._wake.wait_for(lambda: stop.is_set() or self._has_news(), at_most_s)
 
     def _has_news(self) -> bool:
         return bool(self._queue or self._events or self._changed_interfaces or self._lost_events)
@@ -284,6 +294,17 @@ class Dataplane:
             for name in over:
                 self._fresh_until[name] = float("inf")
 
+    def _check_host(self, now_s: float) -> None:
+        """Upstream starts afresh when these change; a link that flaps is given time to settle."""
+        if now_s < self._next_host_check_s:
+            return
+        self._next_host_check_s = now_s + _HOST_CHECK_S
+        if (self._interfaces.get(_IPVS_DEVICE) is not None) != self.config.kube_ipvs:
+            raise RestartNeeded(f"{_IPVS_DEVICE} {'went' if self.config.kube_ipvs else 'appeared'}")
+        now_mtu = mtu.smallest(self._links(), self.config.mtu_interface_pattern)
+        if now_mtu not in {None, self._host_mtu}:
+            raise RestartNeeded(f"the host's MTU changed from {self._host_mtu} to {now_mtu}")
+
     def _take_route(self, route: Route, present: bool) -> None:
         """Somebody (perhaps we) changed a route: only one that is ours and not as wished makes work."""
         assert self.assembly is not None  # noqa: S101
@@ -307,7 +328,13 @@ class Dataplane:
     def _apply(self, pipeline: Pipeline, now_s: float) -> None:
         assert self.assembly is not None  # noqa: S101
         started = time.monotonic()
-        pipeline.run(now_s, may_delete=True)
+        try:
+            pipeline.run(now_s, may_delete=True)
+        except Exception as error:
+            log.debug("application failed", exc_info=True)
+            raise DataplaneError(
+                f"cannot write the kernel's state: {type(error).__name__}: {error}"
+            ) from error
         self._raise_for_iptables()
         self._report()
         took_s = time.monotonic() - started

@@ -19,16 +19,21 @@ _FALLBACK = 1460
 _OVERHEAD = {"ipip": 20, "vxlan": 50, "vxlan_v6": 70, "wireguard": 60, "wireguard_v6": 80}
 
 
+def smallest(links: Iterable[Link], pattern: str) -> int | None:
+    """The smallest MTU of the links that are up and match; None when none does."""
+    expression = re.compile(pattern)
+    return min((link.mtu for link in links if link.up and expression.search(link.name)), default=None)
+
+
 def host_mtu(links: Iterable[Link], pattern: str) -> int:
     """The smallest of the links that are up and match; 1460 when none does."""
-    expression = re.compile(pattern)
-    found = [link.mtu for link in links if link.up and expression.search(link.name)]
-    if not found:
+    found = smallest(links, pattern)
+    if found is None:
         log.warning(
             "no link that is up matches mtuIfacePattern %s: taking %d as the host's MTU", pattern, _FALLBACK
         )
         return _FALLBACK
-    return min(found)
+    return found
 
 
 def decide(config: DataplaneConfig, host: int) -> MTUs:

@@ -12,6 +12,7 @@ from pycalico.reconcile.reconciler import Reconciler
 
 _JITTER = 0.1
 _POST_WRITE_MOST_S = 3600.0
+_VERIFY_S = 0.25
 
 
 def _jittered(interval_s: float) -> float:
@@ -36,10 +37,11 @@ class Every:
 
 
 class PostWriteCheck:
-    """Reads a table again some time after it was written: others write iptables too, and not always atomically.
+    """Reads a table again after it was written: others write iptables too, and not always atomically.
 
-    The wait doubles from ``first_s`` with each check, up to an hour, and is never shorter than twice what
-    reading and writing takes.
+    A quarter of a second after a write (reading first would make each change wait, and what a stale view broke
+    is mended then), after ``first_s``, and then after twice the wait each time, up to an hour; never sooner
+    than twice what reading and writing takes.
     """
 
     def __init__(self, reconciler: Reconciler[Any, Any, Any], first_s: float) -> None:
@@ -47,24 +49,26 @@ class PostWriteCheck:
         self._table: Table = reconciler.target  # type: ignore[assignment]
         self._first_s = first_s
         self._written_s: float | None = None
-        self._wait_s = first_s
+        self._wait_s = 0.0
         self.due_s = float("inf")
 
     def tick(self, now_s: float) -> None:
         written_s = self._table.last_write_s
         if written_s is not None and written_s != self._written_s:
             self._written_s = written_s
-            self._wait_s = self._first_s
-            self.due_s = written_s + self._at_least(self._wait_s)
+            # Endless changes must not put the check off for ever.
+            first_due_s = written_s + self._at_least(_VERIFY_S)
+            self.due_s = min(self.due_s, first_due_s) if self._wait_s == 0 else first_due_s
+            self._wait_s = 0.0
         elif now_s >= self.due_s:
             self._reconciler.resync()
-            self._wait_s = min(self._wait_s * 2, _POST_WRITE_MOST_S)
+            self._wait_s = min(self._wait_s * 2 or self._first_s, _POST_WRITE_MOST_S)
             self.due_s = now_s + self._at_least(self._wait_s)
 
     def _at_least(self, wait_s: float) -> float:
         if self._first_s <= 0:
             return float("inf")
-        return max(wait_s, 2 * (self._table.slowest_save_s + self._table.slowest_restore_s), 0.05)
+        return max(wait_s, 2 * (self._table.slowest_save_s + self._table.slowest_restore_s))
 
 
 def make(

@@ -21,7 +21,7 @@ _GROUPS = 0x1 | 0x10 | 0x100 | 0x40 | 0x400
 
 
 class InterfaceMonitor:
-    """Keeps ``interfaces`` true and reports the names that changed, and each route added (or removed).
+    """Keeps ``interfaces`` true and reports each route added (or removed).
 
     The socket belongs to the namespace of the thread that makes the object. All is read again every
     ``refresh_s`` and whenever the kernel says that it dropped messages; ``on_lost`` is told of the latter.
@@ -30,13 +30,11 @@ class InterfaceMonitor:
     def __init__(
         self,
         interfaces: Interfaces,
-        on_interfaces: Callable[[set[str]], None],
         on_route: Callable[[Route, bool], None],
         on_lost: Callable[[], None],
         refresh_s: float = 90.0,
     ) -> None:
         self._interfaces = interfaces
-        self._on_interfaces = on_interfaces
         self._on_route = on_route
         self._on_lost = on_lost
         self._refresh_s = refresh_s
@@ -57,47 +55,40 @@ class InterfaceMonitor:
 
     def _load(self) -> bool:
         try:
-            changed = self._interfaces.load()
+            self._interfaces.load()
         except NetlinkError as error:
             log.warning("cannot read the interfaces, trying again: %s", error)
             return False
-        if changed:
-            self._on_interfaces(changed)
         return True
 
     def _receive(self) -> bool:
         """False when messages were lost."""
-        changed: set[str] = set()
         try:
             while select.select([self._socket], [], [], 0)[0]:
                 for kind, _, body in netlink.messages(self._socket.recv(1 << 18)):
-                    changed |= self._take(kind, body)
+                    self._take(kind, body)
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
             log.warning("the kernel dropped interface events: reading everything again")
             self._on_lost()
             return False
-        finally:
-            if changed:
-                self._on_interfaces(changed)
         return True
 
-    def _take(self, kind: int, body: bytes) -> set[str]:
+    def _take(self, kind: int, body: bytes) -> None:
         if kind in {netlink.RTM_NEWLINK, netlink.RTM_DELLINK}:
             if body[0] != socket.AF_UNSPEC:
-                return set()  # a bridge's port, not the link itself
+                return  # a bridge's port, not the link itself
             link = netlink.parse_link(body)
-            return (
+            if kind == netlink.RTM_NEWLINK:
                 self._interfaces.put_link(link)
-                if kind == netlink.RTM_NEWLINK
-                else self._interfaces.drop_link(link.index)
-            )
-        if kind in {netlink.RTM_NEWADDR, netlink.RTM_DELADDR}:
+            else:
+                self._interfaces.drop_link(link.index)
+        elif kind in {netlink.RTM_NEWADDR, netlink.RTM_DELADDR}:
             address = netlink.parse_address(body)
-            return self._interfaces.put_address(address, kind == netlink.RTM_NEWADDR) if address else set()
-        if kind in {netlink.RTM_NEWROUTE, netlink.RTM_DELROUTE}:
+            if address:
+                self._interfaces.put_address(address, kind == netlink.RTM_NEWADDR)
+        elif kind in {netlink.RTM_NEWROUTE, netlink.RTM_DELROUTE}:
             route = netlink.parse_route(body)
             if route:
                 self._on_route(route, kind == netlink.RTM_NEWROUTE)
-        return set()

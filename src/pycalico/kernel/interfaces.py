@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import msgspec
 
@@ -16,15 +17,20 @@ class Interface(msgspec.Struct, frozen=True):
 
 
 class Interfaces:
-    """Thread-safe. Updates return the names of the interfaces that changed."""
+    """Thread-safe. ``on_change`` is told the names of interfaces that changed, whoever noticed it."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_change: Callable[[set[str]], None] = lambda _: None) -> None:
+        self._on_change = on_change
         self._lock = threading.Lock()
         self._links: dict[int, Link] = {}
         self._by_name: dict[str, int] = {}
         self._addresses: dict[int, set[Address]] = {}
 
-    def load(self) -> set[str]:
+    def _tell(self, names: set[str]) -> None:
+        if names:
+            self._on_change(names)
+
+    def load(self) -> None:
         """Reads everything. Raises NetlinkError."""
         links = {link.index: link for link in netlink.links()}
         addresses: dict[int, set[Address]] = {}
@@ -36,7 +42,8 @@ class Interfaces:
             self._addresses = addresses
             self._by_name = {link.name: index for index, link in links.items()}
             names = before.keys() | self._by_name.keys()
-            return {name for name in names if before.get(name) != self._get(name)}
+            changed = {name for name in names if before.get(name) != self._get(name)}
+        self._tell(changed)
 
     def get(self, name: str) -> Interface | None:
         with self._lock:
@@ -77,11 +84,11 @@ class Interfaces:
             index = self._by_name.get(name, 0)
             return {item.address: item.prefix_length for item in self._addresses.get(index, ())}
 
-    def put_link(self, link: Link) -> set[str]:
+    def put_link(self, link: Link) -> None:
         with self._lock:
             old = self._links.get(link.index)
             if old == link:
-                return set()
+                return
             changed = {link.name}
             if old and old.name != link.name:
                 changed.add(old.name)
@@ -89,23 +96,23 @@ class Interfaces:
                     del self._by_name[old.name]
             self._links[link.index] = link
             self._by_name[link.name] = link.index
-            return changed
+        self._tell(changed)
 
-    def drop_link(self, index: int) -> set[str]:
+    def drop_link(self, index: int) -> None:
         with self._lock:
             old = self._links.pop(index, None)
             self._addresses.pop(index, None)
             if old is None:
-                return set()
+                return
             if self._by_name.get(old.name) == index:
                 del self._by_name[old.name]
-            return {old.name}
+        self._tell({old.name})
 
-    def put_address(self, address: Address, present: bool) -> set[str]:
+    def put_address(self, address: Address, present: bool) -> None:
         with self._lock:
             held = self._addresses.setdefault(address.index, set())
             if (address in held) == present:
-                return set()
+                return
             (held.add if present else held.discard)(address)
             link = self._links.get(address.index)
-            return {link.name} if link else set()
+        self._tell({link.name} if link else set())

@@ -33,7 +33,7 @@ _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6, 7: 7}
 _VERSION = {socket.AF_INET: 4, socket.AF_INET6: 6}
 
 
-class NetlinkError(Exception):
+class NetlinkError(OSError):
     """A request was refused or its answer was cut off; the message is one line."""
 
 

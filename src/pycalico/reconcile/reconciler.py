@@ -29,8 +29,7 @@ def _doubling(tries: int) -> float:
 class Reconciler(Generic[K, V, H]):
     """Pure but for the target: the time is given to it.
 
-    ``resync()`` asks for a full read at the next `run`; the first `run` always reads. A target that others write
-    too, and whose writes depend on what is there, is read before each write: ``reads_first``.
+    ``resync()`` asks for a full read at the next `run`; the first `run` always reads.
     """
 
     def __init__(
@@ -38,8 +37,6 @@ class Reconciler(Generic[K, V, H]):
         label: str,
         target: Target[K, V, H],
         wait_s: Callable[[int], float] = _doubling,
-        *,
-        reads_first: bool = False,
     ) -> None:
         self.label = label
         self.target = target
@@ -47,7 +44,6 @@ class Reconciler(Generic[K, V, H]):
         self.failures: dict[K, KeyFailure] = {}
         self.error: KeyFailure | None = None
         self._wait_s = wait_s
-        self._reads_first = reads_first
         self._must_read = True
 
     def want(self, key: K, value: V) -> None:
@@ -89,7 +85,7 @@ class Reconciler(Generic[K, V, H]):
         if self.error and self.error.due_s > now_s:
             return False
         try:
-            if self._must_read or (self._reads_first and (self.delta.dirty - self._waiting(now_s))):
+            if self._must_read:
                 self.delta.replace_actual(self.target.read())
                 self._must_read = False
                 self.failures = {key: f for key, f in self.failures.items() if key in self.delta.dirty}

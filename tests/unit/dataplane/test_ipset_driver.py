@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
-from pycalico.dataplane.drivers.ipsets import IPSet, IPSets
+import pytest
+
+from pycalico.dataplane.drivers.ipsets import IPSet, IPSets, canonical
 
 DATA = Path(__file__).parents[2] / "golden" / "data" / "felix-vectors.json"
 CREATE = next(v for v in json.loads(DATA.read_text())["vectors"] if v["id"] == "ipset-create")
@@ -76,3 +78,31 @@ def test_listing_keeps_to_our_family():
     assert found["cali40s"] == IPSet(NET, 1048576, {"10.0.0.0/8"})
     assert set(found) == {"cali40s", "felix-masq-ipam-pools", "cali4bits"}
     assert set(IPSets(6)._parse(lines)) == {"cali60s"}
+
+
+@pytest.mark.parametrize(
+    ("family", "given", "expect"),
+    [
+        (4, "10.0.0.1/32", ["10.0.0.1"]),
+        (4, "10.1.2.3/8", ["10.0.0.0/8"]),
+        (4, "0.0.0.0/0", ["0.0.0.0/1", "128.0.0.0/1"]),
+        (4, "10.0.0.1,tcp:80", ["10.0.0.1,tcp:80"]),
+        (6, "FD00:0:0::1/128", ["fd00::1"]),
+        (6, "::/0", ["::/1", "8000::/1"]),
+        (6, "fd00:0::2,udp:53", ["fd00::2,udp:53"]),
+    ],
+)
+def test_members_are_spelled_as_ipset_prints_them(family, given, expect):
+    assert list(canonical(family, given)) == expect
+
+
+def test_one_bad_set_harms_no_other(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    sets = Fake()
+    sets._restore = lambda lines: "full" if any("bad" in line for line in lines) else ""
+    sets.read()
+    outcome = sets.apply(
+        {"cali40bad": IPSet(NET, 1, {"10.0.0.1"}), "cali40x": IPSet(NET, 9, {"10.0.0.1"})}, set()
+    )
+    assert outcome.failures == {"cali40bad": "full"}
+    assert set(outcome.now) == {"cali40x"}

@@ -8,7 +8,7 @@ import pytest
 from pycalico.dataplane.drivers.backend import Programs
 from pycalico.dataplane.drivers.chains import Chains, KernelChain, OwnChain, own_chain
 from pycalico.dataplane.drivers.iptables import Options, Table
-from pycalico.dataplane.drivers.table_dump import FOREIGN, OLD, SeenChain, parse
+from pycalico.dataplane.drivers.table_dump import FOREIGN, OLD, SeenChain, TableParser
 from pycalico.dataplane.rules.chain import Chain, target
 from pycalico.reconcile.target import TargetError
 
@@ -21,6 +21,13 @@ CHAIN = own_chain(Chain(NAME, tuple(SEED["input"]["rules"])))
 
 def ours(chain):
     return chain.startswith("cali-")
+
+
+def parse(text, table, is_ours):
+    parser = TableParser(table, is_ours)
+    first = parser.parse(text)
+    assert parser.parse(text) == first
+    return first
 
 
 class Fake(Table):

@@ -133,18 +133,6 @@ def test_a_broken_target_is_read_again_after_a_pause():
     assert target.state == {"a": 1}
 
 
-def test_reads_first_sees_what_others_did_since():
-    target = Memory()
-    reconciler = Reconciler("t", target, reads_first=True)
-    reconciler.want("a", 1)
-    reconciler.run(0.0)
-    target.state["a"] = 7
-    reconciler.want("b", 1)
-    reconciler.run(1.0)
-    assert target.state == {"a": 1, "b": 1}
-    assert target.reads == 2
-
-
 def test_confirm_makes_work_only_when_it_differs():
     target = Memory()
     reconciler = Reconciler("t", target)

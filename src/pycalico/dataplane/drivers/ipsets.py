@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 import logging
 import re
@@ -35,9 +36,19 @@ class IPSet(msgspec.Struct):
     members: set[str]
 
 
-def canonical(family: int, member: str) -> str:
-    """A whole address loses its prefix length, as in ipset's own output."""
-    return member.removesuffix(_WHOLE_ADDRESS[family])
+def canonical(family: int, member: str) -> Iterator[str]:
+    """The member as ipset prints it. A zero-length CIDR, which ipset has not, becomes its two halves.
+
+    Raises ValueError for what is no address.
+    """
+    address, comma, port = member.partition(",")
+    whole = address.removesuffix(_WHOLE_ADDRESS[family])
+    if family == 4 and "/" not in whole:
+        yield f"{whole}{comma}{port}"
+        return
+    net = ipaddress.ip_network(address, strict=False)
+    for part in net.subnets() if net.prefixlen == 0 else (net,):
+        yield f"{str(part).removesuffix(_WHOLE_ADDRESS[family])}{comma}{port}"
 
 
 class IPSets:
@@ -58,8 +69,7 @@ class IPSets:
         return want.type == have.type and want.most == have.most and want.members == have.members
 
     def apply(self, puts: Mapping[str, IPSet], deletes: AbstractSet[str]) -> Outcome[str, IPSet]:
-        now = self._put(puts) if puts else {}
-        failures = {}
+        now, failures = self._put(puts) if puts else ({}, {})
         for set_name in deletes:
             reason = self._destroy(set_name)
             if reason:
@@ -68,27 +78,39 @@ class IPSets:
                 self._have.pop(set_name, None)
         return Outcome(now, failures)
 
-    def _put(self, puts: Mapping[str, IPSet]) -> dict[str, IPSet]:
+    def _put(self, puts: Mapping[str, IPSet]) -> tuple[dict[str, IPSet], dict[str, str]]:
+        """All in one batch; when that fails for good each set by itself, so that one bad set harms no other."""
         wait_s = _WAIT_S
-        for tries_left in reversed(range(_TRIES)):
-            leftovers: list[str] = []
-            lines = [
-                line for set_name in sorted(puts) for line in self._lines(set_name, puts[set_name], leftovers)
-            ]
-            refusal = self._restore(lines) if lines else ""
+        for _ in range(_TRIES):
+            refusal = self._write(puts)
             if not refusal:
-                break
-            if not tries_left:
-                raise TargetError(f"ipset restore failed: {refusal}")
+                return self._done(puts), {}
             log.warning("ipset restore failed, trying again: %s", refusal)
             time.sleep(wait_s)
             wait_s *= 2
             self.read()
-        for set_name in leftovers:
-            self._destroy(set_name)
+        failures = {set_name: self._write({set_name: want}) for set_name, want in puts.items()}
+        failures = {set_name: reason for set_name, reason in failures.items() if reason}
+        if failures:
+            self.read()
+        return self._done({key: want for key, want in puts.items() if key not in failures}), failures
+
+    def _done(self, puts: Mapping[str, IPSet]) -> dict[str, IPSet]:
         now = {key: IPSet(want.type, want.most, set(want.members)) for key, want in puts.items()}
         self._have.update(now)
         return now
+
+    def _write(self, puts: Mapping[str, IPSet]) -> str:
+        """The refusal's reason; empty when it worked."""
+        leftovers: list[str] = []
+        lines = [
+            line for set_name in sorted(puts) for line in self._lines(set_name, puts[set_name], leftovers)
+        ]
+        refusal = self._restore(lines) if lines else ""
+        if not refusal:
+            for set_name in leftovers:
+                self._destroy(set_name)
+        return refusal
 
     def _lines(self, set_name: str, want: IPSet, leftovers: list[str]) -> Iterator[str]:
         """Deletions come before additions, so that a full set has room."""

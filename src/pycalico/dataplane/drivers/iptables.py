@@ -12,7 +12,7 @@ import msgspec
 
 from pycalico.dataplane.drivers.backend import Programs
 from pycalico.dataplane.drivers.chains import OUR_CHAIN, Content, KernelChain, OwnChain, own_chain
-from pycalico.dataplane.drivers.table_dump import FOREIGN, SeenChain, parse
+from pycalico.dataplane.drivers.table_dump import FOREIGN, SeenChain, TableParser
 from pycalico.dataplane.rules import action
 from pycalico.dataplane.rules.chain import Chain, programmed
 from pycalico.kernel import command
@@ -54,6 +54,7 @@ class Table:
         self.slowest_restore_s = 0.0
         self.last_write_s: float | None = None
         self._options = options
+        self._parser = TableParser(name, lambda chain: bool(OUR_CHAIN.match(chain)))
         self._seen: dict[str, SeenChain] = {}
 
     # ---- target
@@ -189,7 +190,7 @@ class Table:
             try:
                 done = command.check([self.programs.save, "-t", self.name])
                 self.slowest_save_s = max(self.slowest_save_s, done.took_s)
-                return parse(done.out, self.name, lambda chain: bool(OUR_CHAIN.match(chain)))
+                return self._parser.parse(done.out)
             except (command.CommandError, TargetError) as error:
                 if not tries_left:
                     raise TargetError(str(error)) from None

@@ -32,39 +32,48 @@ class SeenChain(msgspec.Struct, frozen=True):
     lines: dict[int, str] = {}
 
 
-def parse(text: str, table: str, is_ours: Callable[[str], bool]) -> dict[str, SeenChain]:
-    """All chains of ``table``. Raises TargetError when the dump is cut off or of rules that it cannot express."""
-    ids: dict[str, list[str]] = {}
-    lines: dict[str, dict[int, str]] = {}
-    inside = complete = False
-    for line in text.splitlines():
-        if line.startswith("-A ") and inside:
-            chain = line.split(" ", 2)[1]
-            rule_id = _identify(line, table)
-            chain_ids = ids.setdefault(chain, [])
-            if rule_id and not is_ours(chain):
-                lines.setdefault(chain, {})[len(chain_ids)] = line
-            chain_ids.append(rule_id)
-        elif line.startswith(":") and inside:
-            ids.setdefault(line[1:].split(" ", 1)[0], [])
-        elif line.startswith("*"):
-            inside = line[1:].strip() == table
-        elif line == "COMMIT":
-            complete = complete or inside
-            inside = False
-        elif line.startswith(_INCOMPATIBLE) and "incompatible" in line:
-            raise TargetError(
-                f"table {table} holds nft rules that iptables cannot express: remove them with nft"
-            )
-    if text.strip() and not complete and inside:
-        raise TargetError(f"the dump of table {table} is cut off")
-    return {chain: SeenChain(tuple(ids[chain]), lines.get(chain, {})) for chain in ids}
+class TableParser:
+    """Parses dumps of one table. Lines seen in the dump before are known already: most never change."""
 
+    def __init__(self, table: str, is_ours: Callable[[str], bool]) -> None:
+        self._table = table
+        self._is_ours = is_ours
+        self._known: dict[str, tuple[str, str]] = {}
 
-def _identify(line: str, table: str) -> str:
-    found = _HASH.search(line)
-    if found:
-        return found.group(1)
-    if _JUMP_TO_OURS.search(line) or (table == "nat" and _OLD_NAT.search(line)):
-        return OLD
-    return FOREIGN
+    def parse(self, text: str) -> dict[str, SeenChain]:
+        """All chains. Raises TargetError when the dump is cut off or of rules that it cannot express."""
+        ids: dict[str, list[str]] = {}
+        lines: dict[str, dict[int, str]] = {}
+        known: dict[str, tuple[str, str]] = {}
+        inside = complete = False
+        for line in text.splitlines():
+            if line.startswith("-A ") and inside:
+                chain, rule_id = known[line] = self._known.get(line) or self._identify(line)
+                chain_ids = ids.setdefault(chain, [])
+                if rule_id and not self._is_ours(chain):
+                    lines.setdefault(chain, {})[len(chain_ids)] = line
+                chain_ids.append(rule_id)
+            elif line.startswith(":") and inside:
+                ids.setdefault(line[1:].split(" ", 1)[0], [])
+            elif line.startswith("*"):
+                inside = line[1:].strip() == self._table
+            elif line == "COMMIT":
+                complete = complete or inside
+                inside = False
+            elif line.startswith(_INCOMPATIBLE) and "incompatible" in line:
+                raise TargetError(
+                    f"table {self._table} holds nft rules that iptables cannot express: remove them with nft"
+                )
+        if inside and not complete:
+            raise TargetError(f"the dump of table {self._table} is cut off")
+        self._known = known
+        return {chain: SeenChain(tuple(ids[chain]), lines.get(chain, {})) for chain in ids}
+
+    def _identify(self, line: str) -> tuple[str, str]:
+        """The chain and the rule's hash, OLD or FOREIGN."""
+        chain = line.split(" ", 2)[1]
+        found = _HASH.search(line)
+        if found:
+            return chain, found.group(1)
+        is_old = _JUMP_TO_OURS.search(line) or (self._table == "nat" and _OLD_NAT.search(line))
+        return chain, OLD if is_old else FOREIGN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -19,6 +20,8 @@ from pycalico.dataplane.rules.context import RuleContext
 from pycalico.kernel.interfaces import Interfaces
 from pycalico.reconcile.desired import Desired
 from pycalico.reconcile.reconciler import Reconciler
+
+log = logging.getLogger(__name__)
 
 TABLES = ("raw", "mangle", "nat", "filter")
 Handlers = Mapping[type, Callable[[Any], object]]
@@ -50,8 +53,14 @@ class SetWishes:
     def _members(self, members: Iterable[str]) -> set[str]:
         """Those of the family; a member with a port is ``<address>,<protocol>:<port>``."""
         family = self._context.family
-        ours = (member for member in members if self._context.is_of_family(member.partition(",")[0]))
-        return {canonical(family, member) for member in ours}
+        found: set[str] = set()
+        for member in members:
+            if self._context.is_of_family(member.partition(",")[0]):
+                try:
+                    found.update(canonical(family, member))
+                except ValueError:
+                    log.warning("leaving out %r, which is no address, of an IP set", member)
+        return found
 
     def replace(self, set_id: str, set_type: str, members: Iterable[str]) -> None:
         self._sets[set_id] = IPSet(set_type, self._context.config.max_ipset_size, self._members(members))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
+import logging
+
 from pycalico.calc.messages import (
     WorkloadEndpointID,
     WorkloadEndpointRemove,
@@ -17,6 +20,8 @@ from pycalico.dataplane.rules.endpoint import set_mark_chain, workload_chains
 from pycalico.dataplane.rules.marks import EndpointMarks
 from pycalico.dataplane.rules.static_raw import rpf_skip_chain
 from pycalico.kernel import sysctl
+
+log = logging.getLogger(__name__)
 
 _ACTIVE = "active"
 
@@ -83,10 +88,13 @@ class WorkloadManager:
         """True to the last message of each endpoint, whatever came between."""
         for interface in sorted(self._dirty):
             claims = self._claims.get(interface)
-            if claims:
-                self._program(interface, self._known[min(claims)])
-            else:
-                self._forget(interface)
+            try:
+                if claims:
+                    self._program(interface, self._known[min(claims)])
+                else:
+                    self._forget(interface)
+            except ValueError as error:
+                log.error("cannot program the endpoint of %s: %s", interface, error)  # noqa: TRY400 - one line
         prefixes = self._plane.context.config.interface_prefixes
         touched = self._dirty | {name for name in self._links if name.startswith(prefixes)}
         for interface in touched:
@@ -131,8 +139,11 @@ class WorkloadManager:
         v4 = self._plane.family == 4
         nets = update.ipv4_nets if v4 else update.ipv6_nets
         whole = "/32" if v4 else "/128"
-        cidrs = [net if "/" in net else net + whole for net in nets]
-        cidrs += [nat.external + whole for nat in floating_ips(self._plane, update)]
+        # As the kernel prints them, or what is there would never look as wished.
+        cidrs = [str(ipaddress.ip_network(net, strict=False)) for net in nets]
+        cidrs += [
+            str(ipaddress.ip_network(nat.external + whole)) for nat in floating_ips(self._plane, update)
+        ]
         source = config.route_source_ipv4 if v4 else config.route_source_ipv6
         route = WantedRoute(interface, config.route_protocol, source=source)
         self._plane.routes.replace(_owner(interface), dict.fromkeys(cidrs, route) if up else {})
