@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
+from typing import Self
 
 import msgspec
 
@@ -122,7 +123,7 @@ class Control:
     def close(self) -> None:
         self._socket.close()
 
-    def __enter__(self) -> Control:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
