@@ -1,0 +1,180 @@
+"""The loop: changes are gathered for a moment, rendered, written, and read by BIRD."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from pycalico.base.backoff import Backoff
+from pycalico.bgp import daemon, services
+from pycalico.bgp.inputs import Settings
+from pycalico.bgp.render import render
+from pycalico.bgp.routing import UnknownNode, routing
+from pycalico.confd.collector import SERVICE_WATCHES, WATCHES, Collector
+from pycalico.confd.files import ConfigDirectory
+from pycalico.confd.reload import Reloader
+from pycalico.confd.secrets import Secrets
+from pycalico.datastore.client import Client
+from pycalico.syncer.syncer import Syncer
+from pycalico.syncer.update import SyncStatus
+
+log = logging.getLogger(__name__)
+
+#: Changes come in bursts (a node's start touches it several times): one reload for each, not one per change.
+_GATHER_S = 0.15
+_FIRST_RETRY_S = 0.25
+_MOST_RETRY_S = 5.0
+#: Passwords and services are waited for this long, lest sessions and routes go down and come up again.
+_PATIENCE_S = 5.0
+
+
+class Loop:
+    """Runs in one thread. ``service_client`` reads Services, or None where there is no Kubernetes."""
+
+    def __init__(
+        self,
+        client: Client,
+        settings: Settings,
+        directory: ConfigDirectory,
+        reloader: Reloader,
+        secrets: Secrets | None = None,
+        service_client: Client | None = None,
+    ) -> None:
+        self.wake = threading.Event()
+        self._settings = settings
+        self._directory = directory
+        self._reloader = reloader
+        self._secrets = secrets
+        self._service_client = service_client
+        self._collector = Collector(settings.node)
+        self._syncer = Syncer(client, WATCHES, self.wake.set)
+        self._service_syncer: Syncer | None = None
+        self._stopping = False
+        self._told: list[str] = []
+        self._patience_ends: float | None = None
+        self._reload_in_s: float | None = None
+
+    def stop(self) -> None:
+        """Safe from a signal handler and from other threads."""
+        self._stopping = True
+        self.wake.set()
+
+    def use_secrets(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+
+    def run(self) -> None:
+        """Until ``stop``. Nothing that the datastore holds ends it."""
+        self._syncer.start()
+        retry = Backoff(_FIRST_RETRY_S, _MOST_RETRY_S)
+        due: float | None = None
+        try:
+            while not self._stopping:
+                self._wait(due)
+                if self._stopping:
+                    break
+                if self._take():
+                    self._gather()
+                    due = time.monotonic()
+                if due is not None and time.monotonic() >= due and self._ready():
+                    try:
+                        self.render()
+                        due = None
+                        retry.reset()
+                    except (daemon.Refused, OSError, UnknownNode) as error:
+                        due = time.monotonic() + retry.next_delay_s()
+                        self._tell([str(error)])
+                self._reload_in_s = self._reloader.run()
+        finally:
+            self._syncer.stop()
+            if self._service_syncer:
+                self._service_syncer.stop()
+
+    def run_once(self) -> None:
+        """Renders what the datastore holds now. Raises Refused, OSError, UnknownNode."""
+        self._syncer.start()
+        try:
+            while not self._ready() and not self._stopping:
+                self.wake.wait(0.5)
+                self.wake.clear()
+                self._take()
+            if not self._stopping:
+                self.render()
+        finally:
+            self._syncer.stop()
+            if self._service_syncer:
+                self._service_syncer.stop()
+
+    def render(self) -> None:
+        """One pass over the collected state. Raises Refused, OSError, UnknownNode."""
+        inputs = self._collector.inputs
+        inputs.secrets = self._secrets.values() if self._secrets else {}
+        decided = routing(inputs, self._settings)
+        files = render(decided, inputs, self._settings)
+        self._tell(decided.problems)
+        outcome = self._directory.apply(files)
+        if outcome.changed:
+            names = ", ".join(f"IPv{family}" for family in sorted(outcome.changed))
+            log.info("Target config %s has been updated (%s)", self._directory.path, names)
+            self._reloader.ask(outcome.changed)
+        if outcome.refused:
+            raise daemon.Refused(outcome.refused)
+
+    def _wait(self, due: float | None) -> None:
+        delays = [60.0]
+        if due is not None:
+            delays.append(max(0.0, due - time.monotonic()) if self._ready() else 0.25)
+        if self._reload_in_s is not None:
+            delays.append(self._reload_in_s)
+        self.wake.wait(min(delays))
+        self.wake.clear()
+
+    def _gather(self) -> None:
+        deadline = time.monotonic() + _GATHER_S
+        while (left_s := deadline - time.monotonic()) > 0 and not self._stopping:
+            if self.wake.wait(left_s):
+                self.wake.clear()
+                self._take()
+
+    def _take(self) -> bool:
+        """Applies what waits. A changed secret also counts as news, though no update carries it."""
+        self._collector.apply(self._syncer.take(0).updates)
+        if self._service_syncer:
+            self._collector.apply(self._service_syncer.take(0).updates)
+        if self._syncer.status is not SyncStatus.IN_SYNC:
+            return False
+        if self._secrets:
+            self._secrets.want(self._collector.secret_names())
+        if (
+            self._service_syncer is None
+            and self._service_client is not None
+            and services.wants_services(self._collector.inputs, self._settings)
+        ):
+            log.info("Service ranges are configured: watching Services")
+            self._service_syncer = Syncer(self._service_client, SERVICE_WATCHES, self.wake.set)
+            self._service_syncer.start()
+        return True
+
+    def _ready(self) -> bool:
+        """Partial knowledge would withdraw what is still wanted: all must have been heard once.
+
+        Secrets and Services may be out of reach for good (no right to read them, say): their wait has an end.
+        """
+        if not self._syncer.in_sync:
+            return False
+        late = (self._service_syncer is not None and not self._service_syncer.in_sync) or (
+            self._secrets is not None and not self._secrets.ready()
+        )
+        if not late:
+            self._patience_ends = None
+            return True
+        if self._patience_ends is None:
+            self._patience_ends = time.monotonic() + _PATIENCE_S
+        return time.monotonic() >= self._patience_ends
+
+    def _tell(self, problems: list[str]) -> None:
+        """Each problem once, until it goes and comes back."""
+        for problem in problems:
+            if problem not in self._told:
+                log.warning("%s", problem)
+        self._told = list(problems)
