@@ -28,7 +28,9 @@ def run(
 
 
 @app.command()
-def tools(directory: Annotated[Path, typer.Argument(help="Where to put them, such as /usr/local/bin.")]) -> None:
+def tools(
+    directory: Annotated[Path, typer.Argument(help="Where to put them, such as /usr/local/bin.")],
+) -> None:
     """Install the image's small commands: birdcl, start_runit, restart-calico-confd, versions."""
     from pycalico.node import tree  # noqa: PLC0415
 

@@ -8,6 +8,8 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from pycalico.node.fatal import Fatal
+
 log = logging.getLogger(__name__)
 
 FILE = Path("/var/lib/calico/nodename")
@@ -27,6 +29,14 @@ def determine(environ: Mapping[str, str]) -> str:
     except OSError:
         name = ""
     return name or environ.get("HOSTNAME", "").strip().lower() or socket.gethostname().strip().lower()
+
+
+def required(environ: Mapping[str, str]) -> str:
+    """What services go by: NODENAME. Raises Fatal."""
+    name = environ.get("NODENAME", "").strip()
+    if not name:
+        raise Fatal(f"NODENAME is not set: start-up writes it to {FILE}, and the service tree passes it on")
+    return name
 
 
 def write(name: str, environ: Mapping[str, str]) -> None:

@@ -19,7 +19,8 @@ _ARG_START_FIELD = 48
 
 def become(name: str, arguments: Sequence[str]) -> bool:
     """Shows ``name`` and ``arguments``; tells whether it worked. Call it once, early: later readers of
-    ``/proc/self/cmdline`` see the new text."""
+    ``/proc/self/cmdline`` see the new text.
+    """
     if not sys.platform.startswith("linux"):
         return False
     try:

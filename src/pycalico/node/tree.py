@@ -99,16 +99,21 @@ def run(root: Path = ROOT) -> int:
     environ = os.environ
     _write_environment(environ)
     try:
-        supervisor = shutil.which("runsvdir")
-        if supervisor is None:
-            raise Fatal("runsvdir is not installed: install the package runit")
+        supervisor = _supervisor()
         _prepare(environ, root)
     except (Fatal, OSError) as error:
         print(error, file=sys.stderr)
         print("Calico node failed to start", file=sys.stderr)
         return 1
     print("Calico node started successfully", flush=True)
-    os.execv(supervisor, [supervisor, "-P", str(root / "enabled")])  # noqa: S606 - a fixed program, no shell
+    return os.execv(supervisor, [supervisor, "-P", str(root / "enabled")])  # noqa: S606 - a fixed program, no shell
+
+
+def _supervisor() -> str:
+    found = shutil.which("runsvdir")
+    if found is None:
+        raise Fatal("runsvdir is not installed: install the package runit")
+    return found
 
 
 def _prepare(environ: MutableMapping[str, str], root: Path) -> None:
