@@ -115,9 +115,7 @@ class Member:
 
     def established(self, *names):
         peers = self.peers()
-        return (
-            set(peers) == set(names) and all(peer.established for peer in peers.values()) and peers
-        )
+        return set(peers) == set(names) and all(peer.established for peer in peers.values()) and peers
 
     def routes(self, prefix):
         return birdctl.parse_routes(birdctl.ask(4, f"show route {prefix}", path=self.socket))
