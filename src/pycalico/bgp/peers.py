@@ -90,7 +90,8 @@ def _forward(
     if address is None:
         problems.append(f"BGPPeer {name}: peerIP {spec.peer_ip!r} is no address; the peer is left out")
         return []
-    as_number = values.as_number(spec.as_number)
+    # Nodes that the peering is with count 0 as the cluster's number (below): so must the other half.
+    as_number = values.as_number(spec.as_number) if spec.as_number else hosts.global_as
     if as_number is None:
         problems.append(f"BGPPeer {name}: {spec.as_number!r} is no AS number; the peer is left out")
         return []
