@@ -10,13 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pycalico.api.v3.clusterinformation import ClusterInformation
-from pycalico.api.v3.ippool import IPPool
-from pycalico.api.v3.node import Node
 from pycalico.bgp import birdctl
-from pycalico.datastore.kubernetes.crds import crds
-from pycalico.datastore.kubernetes.rest import path_of
-from pycalico.datastore.open import open_client
 
 pytestmark = pytest.mark.netns
 

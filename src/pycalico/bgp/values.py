@@ -40,9 +40,8 @@ def interface_address(text: str) -> tuple[Address, Network] | None:
         found = ipaddress.ip_interface(text)
     except ValueError:
         return None
-    if isinstance(found, ipaddress.IPv6Interface) and found.ip.scope_id:
-        return None
-    return found.ip, found.network
+    # The library drops a zone here; an address that needs one is no node's.
+    return None if "%" in text else (found.ip, found.network)
 
 
 def network(text: str) -> Network | None:
