@@ -1,6 +1,7 @@
 """Two nodes' whole service trees: an API server, runit, confd, BIRD, start-up and tunnel addresses, all real."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -196,13 +197,18 @@ class Tree:
                 found[int(pid)] = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode().split("\0")
         return found
 
-    def socket(self):
-        return str(self.root / "run/calico/bird.ctl")
+    def birdc(self, command):
+        """The answer of the node's own BIRD, as people read it."""
+        return self.enter("birdc", "-s", "/var/run/calico/bird.ctl", command, check=False).stdout
+
+    def calico_node(self, *flags):
+        program = Path(sys.executable).with_name("calico-node")
+        return self.enter(program, *flags, check=False)
 
     def peers(self):
-        # The socket's path is too long to be connected to; birdcl in the node is what people use.
-        lines = self.enter("birdc", "-s", "/var/run/calico/bird.ctl", "show protocols", check=False).stdout
-        return [line.split() for line in lines.splitlines() if line.startswith("Mesh_")]
+        return [
+            line.split() for line in self.birdc("show protocols").splitlines() if line.startswith("Mesh_")
+        ]
 
     def stop(self):
         if self.process.poll() is None:
@@ -226,12 +232,10 @@ for name in ("w1", "w2"):
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
     client.rest.create(path_of("v1", "nodes"), node, dict)
 account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "calico-cni-plugin"}}
-try:
-    client.rest.create("/api/v1/namespaces/kube-system/serviceaccounts", account, dict)
-except Exception as error:
-    print(error)
+client.rest.create("/api/v1/namespaces/kube-system/serviceaccounts", account, dict)
 """
 
+#: What of the cluster a test looks at, as JSON.
 SHOW = """
 import msgspec
 from pycalico.api.v3.clusterinformation import ClusterInformation
@@ -239,10 +243,34 @@ from pycalico.api.v3.ippool import IPPool
 from pycalico.api.v3.node import Node
 from pycalico.datastore.open import open_client
 client = open_client()
-found = [client.list(kind).items for kind in (Node, IPPool, ClusterInformation)]
-condition = [client.rest.get("/api/v1/nodes/" + n, dict)["status"].get("conditions") for n in ("w1", "w2")]
-print(msgspec.json.encode([*found, condition]).decode())
+nodes = {node.metadata.name: node.spec for node in client.list(Node).items}
+conditions = client.rest.get("/api/v1/nodes/w1", dict)["status"]["conditions"]
+print(msgspec.json.encode([
+    nodes, client.get(IPPool, "default-ipv4-ippool").spec, client.get(ClusterInformation, "default").spec, conditions,
+]).decode())
 """
+
+TREE = {
+    "calico-node -confd",
+    "calico-node -monitor-addresses",
+    "calico-node -allocate-tunnel-addrs",
+    "calico-node -status-reporter",
+    "calico-node -monitor-token",
+    "bird -R -s /var/run/calico/bird.ctl -d -c /etc/calico/confd/config/bird.cfg",
+    "bird6 -R -s /var/run/calico/bird6.ctl -d -c /etc/calico/confd/config/bird6.cfg",
+    *(
+        f"runsv {name}"
+        for name in (
+            "confd",
+            "bird",
+            "bird6",
+            "cni",
+            "monitor-addresses",
+            "allocate-tunnel-addrs",
+            "node-status-reporter",
+        )
+    ),
+}
 
 
 @pytest.fixture
@@ -255,9 +283,46 @@ def cluster(tmp_path):
         made.close()
 
 
-def test_two_nodes_come_up_and_take_leave(cluster):
+def test_two_nodes_come_up_and_one_takes_leave(cluster):
     w1, w2 = cluster.start("w1", 1), cluster.start("w2", 2)
     until(lambda: [peer[5] for peer in w1.peers() + w2.peers()] == ["Established", "Established"], 60)
-    print(w1.processes())
-    print(cluster.inside(SHOW).stdout)
-    print(w1.enter("birdc", "-s", "/var/run/calico/bird.ctl", "show route").stdout)
+
+    shown = {" ".join(words) for words in until(w1.processes).values()}
+    assert {line for line in shown if not line.endswith("runsvdir -P /etc/service/enabled")} == TREE
+    nodes, pool, information, conditions = json.loads(cluster.inside(SHOW).stdout)
+    for name, number in (("w1", 1), ("w2", 2)):
+        assert nodes[name]["bgp"]["ipv4Address"] == f"10.91.0.{number}/24"
+        assert nodes[name]["bgp"]["ipv4IPIPTunnelAddr"].endswith(".0"), "the first address of an empty block"
+    assert pool["cidr"] == "172.16.0.0/16"
+    assert (pool["ipipMode"], pool["blockSize"]) == ("Always", 24)
+    assert information["clusterType"] == "k8s,bgp,kdd"
+    [condition] = [item for item in conditions if item["type"] == "NetworkUnavailable"]
+    assert (condition["status"], condition["reason"]) == ("False", "CalicoIsUp")
+    assert (w1.root / "var/lib/calico/nodename").read_text() == "w1"
+    kubeconfig = until((w1.root / "host/etc/cni/net.d/calico-kubeconfig").stat)
+    assert kubeconfig.st_mode & 0o777 == 0o600
+
+    block = nodes["w2"]["bgp"]["ipv4IPIPTunnelAddr"] + "/24"
+    routes = birdctl.parse_routes("1007-" + line for line in w1.birdc("show route").splitlines())
+    [remote] = [route for route in routes if route.destination == block]
+    assert (remote.gateway, remote.protocol) == ("10.91.0.2", "Mesh_10_91_0_2")
+    assert "172.16." not in w1.enter("ip", "route").stdout
+
+    live = w1.calico_node("-bird-live", "-bird-ready", "-bird6-live", "-bird6-ready")
+    assert live.returncode == 0, live.stdout
+    dead = w1.calico_node("-felix-live")
+    assert dead.returncode == 1
+    assert dead.stdout == (
+        'calico/node is not ready: Felix is not live: Get "http://localhost:9099/liveness":'
+        " dial tcp 127.0.0.1:9099: connect: connection refused\n"
+    )
+
+    # A killed confd and a killed BIRD come back by themselves.
+    for words in (["calico-node", "-confd"], ["bird", "-R"]):
+        [pid] = [pid for pid, found in w1.processes().items() if found[:2] == words]
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: [p for p, found in w1.processes().items() if found[:2] == words and p != pid])  # noqa: B023
+    until(lambda: [peer[5] for peer in w1.peers()] == ["Established"])
+
+    w2.stop()
+    until(lambda: "Received: Administrative shutdown" in (cluster.folder / "w1.log").read_text())
