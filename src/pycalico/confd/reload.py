@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 _FIRST_DELAY_S = 0.25
 _MOST_DELAY_S = 5.0
 #: Reading a large configuration takes BIRD a while.
-_CONFIGURE_TIMEOUT_S = 30.0
+_CONFIGURE_TIMEOUT_S = 10.0
 
 
 class Reloader:

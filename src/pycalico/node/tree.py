@@ -132,6 +132,8 @@ def _prepare(environ: MutableMapping[str, str], root: Path) -> None:
         raise Fatal("calico-node -allocate-tunnel-addrs failed")
     _choose_route_writer(environ)
     environ["SVDIR"] = str(root / "enabled")
+    # Services have few threads; an arena for each would cost each of them megabytes.
+    environ.setdefault("MALLOC_ARENA_MAX", "1")
     backend = environ.get("CALICO_NETWORKING_BACKEND", "")
     if backend == "none":
         print("CALICO_NETWORKING_BACKEND is none - no BGP daemon running")
