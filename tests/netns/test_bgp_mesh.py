@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -46,6 +47,7 @@ class Member:
         self.ns = f"{net.prefix}{number}"
         self.address = f"10.90.0.{number}"
         self.block = f"172.16.{number}.0/24"
+        self.folder = net.directory
         self.directory = net.directory / self.name
         self.socket = str(net.directory / f"{self.name}.ctl")
         run("ip", "netns", "add", self.ns)
@@ -116,6 +118,10 @@ class Member:
     def established(self, *names):
         peers = self.peers()
         return set(peers) == set(names) and all(peer.established for peer in peers.values()) and peers
+
+    def starts(self, name):
+        """How often the session came up; the since column is no proof, it wavers by a second."""
+        return (self.folder / f"{self.name}.log").read_text().count(f"{name}: State changed to up")
 
     def routes(self, prefix):
         return birdctl.parse_routes(birdctl.ask(4, f"show route {prefix}", path=self.socket))
@@ -196,23 +202,21 @@ def test_mesh_grows_and_shrinks_without_touching_other_sessions(net):
         "80",
     )
 
-    since = one.peers()["Mesh_10_90_0_2"].since
     three = net.add(3)
     until(lambda: one.established("Mesh_10_90_0_2", "Mesh_10_90_0_3"))
-    assert one.peers()["Mesh_10_90_0_2"].since == since
+    assert one.starts("Mesh_10_90_0_2") == 1
     until(lambda: {r.protocol for r in three.routes(two.block)} == {"Mesh_10_90_0_2"})
     time.sleep(2.5)  # BIRD scans the kernel's table every 2 s
     assert [r.protocol for r in three.routes(two.block)] == ["Mesh_10_90_0_2"]
 
     net.client.delete(Node, "n3")
     until(lambda: one.established("Mesh_10_90_0_2"))
-    assert one.peers()["Mesh_10_90_0_2"].since == since
+    assert one.starts("Mesh_10_90_0_2") == 1
 
 
 def test_mesh_off_ends_sessions_and_bad_input_changes_nothing(net):
     one, two = net.add(1), net.add(2)
     until(lambda: one.established("Mesh_10_90_0_2") and two.established("Mesh_10_90_0_1"))
-    since = one.peers()["Mesh_10_90_0_2"].since
 
     hostile = IPPool(
         metadata=ObjectMeta(name="hostile"), spec=IPPoolSpec(cidr='10.0.0.0/8; } include "/etc/passwd"; #')
@@ -226,7 +230,7 @@ def test_mesh_off_ends_sessions_and_bad_input_changes_nothing(net):
     )
     until(lambda: "Mesh_10_90_0_9" in one.peers())
     assert one.routes("9.9.9.0/24") == []
-    assert one.peers()["Mesh_10_90_0_2"].since == since
+    assert one.starts("Mesh_10_90_0_2") == 1
 
     net.client.create(
         BGPConfiguration(
@@ -236,10 +240,19 @@ def test_mesh_off_ends_sessions_and_bad_input_changes_nothing(net):
     until(lambda: one.peers() == {})
 
 
-def test_a_killed_bird_comes_back_with_its_routes(net):
+def test_a_hung_bird_is_noticed_and_a_killed_one_keeps_its_routes_elsewhere(net):
     one, two = net.add(1), net.add(2)
     until(lambda: one.established("Mesh_10_90_0_2") and two.established("Mesh_10_90_0_1"))
     until(lambda: two.routes(one.block))
+    # A BIRD that hangs is told from one that answers, in bounded time.
+    os.kill(one.bird.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    with pytest.raises(birdctl.BirdError, match="timed out"):
+        one.peers()
+    assert time.monotonic() - began < 4
+    os.kill(one.bird.pid, signal.SIGCONT)
+    assert one.peers()
+
     one.bird.kill()
     one.bird.wait(10)
     time.sleep(0.5)

@@ -58,6 +58,19 @@ class Cluster:
         run("ip", "-n", self.bridge, "addr", "add", "10.91.0.254/24", "dev", "br0")
         run("ip", "-n", self.bridge, "link", "set", "br0", "up")
         self.kubeconfig = folder / "kubeconfig"
+        self.server = None
+        self.environ = {
+            **os.environ,
+            "DATASTORE_TYPE": "kubernetes",
+            "KUBECONFIG": str(self.kubeconfig),
+            "HOME": "/nonexistent",
+        }
+
+    def start_server(self):
+        self.serve()
+        until(self.kubeconfig.exists)
+
+    def serve(self):
         program = Path(sys.executable).with_name("pycalico")
         self.server = subprocess.Popen(
             [
@@ -68,20 +81,13 @@ class Cluster:
                 program,
                 "apiserver",
                 "--data",
-                folder / "api",
+                self.folder / "api",
                 "--host",
                 "10.91.0.254",
                 "--kubeconfig",
                 self.kubeconfig,
             ],
         )
-        until(self.kubeconfig.exists)
-        self.environ = {
-            **os.environ,
-            "DATASTORE_TYPE": "kubernetes",
-            "KUBECONFIG": str(self.kubeconfig),
-            "HOME": "/nonexistent",
-        }
 
     def inside(self, *words):
         """Runs Python in the servers' namespace, where the API is."""
@@ -126,8 +132,9 @@ class Cluster:
     def close(self):
         for tree in self.trees.values():
             tree.stop()
-        self.server.terminate()
-        self.server.wait(15)
+        if self.server:
+            self.server.terminate()
+            self.server.wait(15)
         for name in self.namespaces:
             run("ip", "netns", "del", name, check=False)
 
@@ -250,6 +257,18 @@ print(msgspec.json.encode([
 ]).decode())
 """
 
+THIRD = """
+from pycalico.datastore.open import open_client
+from pycalico.datastore.errors import Unavailable
+node = {"apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": "w3", "annotations": {"projectcalico.org/IPv4Address": "10.91.0.3/24"}}}
+try:
+    open_client().rest.create("/api/v1/nodes", node, dict)
+    print(3)
+except Unavailable:
+    pass
+"""
+
 TREE = {
     "calico-node -confd",
     "calico-node -monitor-addresses",
@@ -277,6 +296,7 @@ TREE = {
 def cluster(tmp_path):
     made = Cluster(tmp_path)
     try:
+        made.start_server()
         made.inside(PREPARE)
         yield made
     finally:
@@ -323,6 +343,15 @@ def test_two_nodes_come_up_and_one_takes_leave(cluster):
         os.kill(pid, signal.SIGKILL)
         until(lambda: [p for p, found in w1.processes().items() if found[:2] == words and p != pid])  # noqa: B023
     until(lambda: [peer[5] for peer in w1.peers()] == ["Established"])
+
+    # With the API away everything stays as it is; what happened meanwhile is caught up with.
+    cluster.server.kill()
+    cluster.server.wait()
+    time.sleep(1)
+    assert [peer[5] for peer in w1.peers()] == ["Established"]
+    cluster.serve()
+    until(lambda: "3" in cluster.inside(THIRD).stdout)
+    until(lambda: len(w1.peers()) == 2)
 
     w2.stop()
     until(lambda: "Received: Administrative shutdown" in (cluster.folder / "w1.log").read_text())

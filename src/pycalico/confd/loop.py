@@ -7,6 +7,7 @@ import threading
 import time
 
 from pycalico.base.backoff import Backoff
+from pycalico.base.log import LEVELS
 from pycalico.bgp import daemon, services
 from pycalico.bgp.inputs import Settings
 from pycalico.bgp.render import render
@@ -30,7 +31,10 @@ _PATIENCE_S = 5.0
 
 
 class Loop:
-    """Runs in one thread. ``service_client`` reads Services, or None where there is no Kubernetes."""
+    """Runs in one thread. ``service_client`` reads Services, or None where there is no Kubernetes.
+
+    ``follow_log_level`` has the log follow BGPConfiguration's logSeverityScreen.
+    """
 
     def __init__(
         self,
@@ -40,6 +44,8 @@ class Loop:
         reloader: Reloader,
         secrets: Secrets | None = None,
         service_client: Client | None = None,
+        *,
+        follow_log_level: bool = False,
     ) -> None:
         self.wake = threading.Event()
         self._settings = settings
@@ -52,6 +58,7 @@ class Loop:
         self._service_syncer: Syncer | None = None
         self._stopping = False
         self._told: list[str] = []
+        self._follow_log_level = follow_log_level
         self._patience_ends: float | None = None
         self._reload_in_s: float | None = None
 
@@ -109,6 +116,8 @@ class Loop:
         """One pass over the collected state. Raises Refused, OSError, UnknownNode."""
         inputs = self._collector.inputs
         inputs.secrets = self._secrets.values() if self._secrets else {}
+        if self._follow_log_level:
+            self._set_log_level()
         decided = routing(inputs, self._settings)
         files = render(decided, inputs, self._settings)
         self._tell(decided.problems)
@@ -119,6 +128,13 @@ class Loop:
             self._reloader.ask(outcome.changed)
         if outcome.refused:
             raise daemon.Refused(outcome.refused)
+
+    def _set_log_level(self) -> None:
+        """The node's or the cluster's logSeverityScreen; silence is not offered, so ``none`` counts as info."""
+        inputs = self._collector.inputs
+        text = inputs.of_node(self._settings.node).log_severity_screen or inputs.default.log_severity_screen
+        level = LEVELS.get((text or "info").lower(), logging.INFO)
+        logging.getLogger().setLevel(logging.INFO if level > logging.CRITICAL else level)
 
     def _wait(self, due: float | None) -> None:
         delays = [60.0]

@@ -84,6 +84,7 @@ def _loop(directory: Path, environ: Mapping[str, str], *, keep_stage: bool) -> L
         ConfigDirectory(directory / "config", keep_stage=keep_stage),
         Reloader(),
         service_client=service_client,
+        follow_log_level=not environ.get("BGP_LOGSEVERITYSCREEN"),
     )
     loop.use_secrets(Secrets(rest, environ.get("NAMESPACE", "") or "kube-system", loop.wake.set))
     return loop
