@@ -19,7 +19,7 @@ class Settings(msgspec.Struct, frozen=True):
     ``router_id``: CALICO_ROUTER_ID. ``advertise_cluster_ips``: CALICO_ADVERTISE_CLUSTER_IPS, a CIDR that wins
     over serviceClusterIPs. ``endpoint_node``: the name that endpoints of services carry for this node.
     ``felix_routes``: Felix writes the routes to other nodes' blocks, with kernel protocol ``felix_protocol``;
-    BIRD keeps its hands off the pools.
+    BIRD keeps its hands off the pools. ``felix_ipv6``: so it is for IPv6, too (Felix handles IPv6 at all).
     """
 
     node: str
@@ -28,7 +28,11 @@ class Settings(msgspec.Struct, frozen=True):
     endpoint_node: str = ""
     use_pod_cidr: bool = False
     felix_routes: bool = False
+    felix_ipv6: bool = False
     felix_protocol: int = 80
+
+    def felix_writes(self, family: int) -> bool:
+        return self.felix_routes and (family == 4 or self.felix_ipv6)
 
 
 class Inputs(msgspec.Struct):

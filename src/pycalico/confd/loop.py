@@ -63,7 +63,7 @@ class Loop:
         self._reload_in_s: float | None = None
 
     def stop(self) -> None:
-        """Safe from a signal handler and from other threads."""
+        """Safe from other threads; not from a signal handler, which may hold up the thread it interrupts."""
         self._stopping = True
         self.wake.set()
 
@@ -107,6 +107,8 @@ class Loop:
                 self._take()
             if not self._stopping:
                 self.render()
+                # A BIRD that happens to run reads the new files; none need be there.
+                self._reloader.run()
         finally:
             self._syncer.stop()
             if self._service_syncer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,7 +37,8 @@ def run(directory: str = DEFAULT_DIRECTORY, *, once: bool = False, keep_stage: b
     try:
         loop = _loop(Path(directory), environ, keep_stage=keep_stage)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: loop.stop())
+            # In a thread of its own: the handler may have interrupted this one while it holds the loop's lock.
+            signal.signal(number, lambda *_: threading.Thread(target=loop.stop, daemon=True).start())
         if once:
             loop.run_once()
         else:
@@ -66,6 +68,8 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
         endpoint_node=environ.get("CALICO_K8S_NODE_REF", "") or node,
         use_pod_cidr=environ.get("USE_POD_CIDR", "").lower() in ("1", "t", "true"),
         felix_routes=felix_routes,
+        # Felix's own default is on, and its environment wins over its configuration in the datastore.
+        felix_ipv6=environ.get("FELIX_IPV6SUPPORT", "").lower() not in ("false", "0", "no", "n", "f"),
         felix_protocol=80 if number == _BOOT else number,
     )
 

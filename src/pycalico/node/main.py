@@ -79,7 +79,10 @@ def run(words: list[str]) -> int:
             title.become("calico-node", words)
             module, _, function = action.target.partition(":")
             target = getattr(importlib.import_module(module), function)
-            return int(target(**action.keywords(arguments)) or 0)
+            try:
+                return int(target(**action.keywords(arguments)) or 0)
+            except KeyboardInterrupt:
+                return 130
     print(f"No valid options provided. Usage:\n{flags.usage()}")
     return 1
 

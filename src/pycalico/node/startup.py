@@ -204,7 +204,7 @@ def _configure_as(node: Node, environ: Mapping[str, str]) -> bool:
 def _make_directories(environ: Mapping[str, str]) -> None:
     run, lib, logs = _DIRECTORIES
     wanted = [lib]
-    if environ.get("CALICO_NETWORKING_BACKEND", "bird") == "bird":
+    if environ.get("CALICO_NETWORKING_BACKEND") not in ("none", "vxlan"):
         wanted.append(run)
     if environ.get("CALICO_DISABLE_FILE_LOGGING", "false").lower() != "true":
         wanted.append(logs)

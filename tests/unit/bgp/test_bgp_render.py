@@ -65,6 +65,15 @@ def test_where_felix_writes_them_bird_keeps_off_the_pools_and_passes_none_on():
     assert "krt_source" not in files_of(inputs, felix_routes=True)[0]["bird.cfg"]
 
 
+def test_ipv6_is_felixs_only_where_felix_handles_it():
+    inputs = inputs_of(
+        node("n1", "10.0.0.1/24", ipv6_address="fd00::1/64"), pools={"six": IPPoolSpec(cidr="fd00:10::/48")}
+    )
+    for felix_ipv6 in (False, True):
+        files, _ = files_of(inputs, felix_routes=True, felix_ipv6=felix_ipv6)
+        assert ("Cluster routes are handled by Felix." in files["bird6_ipam.cfg"]) == felix_ipv6
+
+
 def test_the_smaller_address_connects_compared_as_text():
     inputs = inputs_of(node("n1", "10.0.0.10/24"), node("n2", "10.0.0.9/24"))
     assert "passive on;" in files_of(inputs)[0]["bird.cfg"]
