@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
+from pycalico.api.meta import ObjectMeta
 from pycalico.api.v3.bgpconfiguration import BGPConfiguration
 from pycalico.api.v3.bgpfilter import BGPFilter
 from pycalico.api.v3.bgppeer import BGPPeer
 from pycalico.api.v3.ipam import BlockAffinity
 from pycalico.api.v3.ippool import IPPool
 from pycalico.api.v3.kubernetes import KubernetesEndpointSlice, KubernetesService
-from pycalico.api.v3.node import Node
+from pycalico.api.v3.node import Node, NodeSpec, NodeStatus
 from pycalico.bgp.inputs import Inputs
 from pycalico.syncer.feeds import WatchSpec
 from pycalico.syncer.update import Update
@@ -30,37 +31,40 @@ class Collector:
         self.inputs = Inputs()
         self._node = node
 
-    def apply(self, updates: Iterable[Update]) -> None:
+    def apply(self, updates: Iterable[Update]) -> bool:
+        """Tells whether anything changed that routing looks at; nodes' heartbeats, for one, do not count."""
+        changed = False
         for update in updates:
-            self._apply(update)
+            changed = self._apply(update) or changed
+        return changed
 
-    def _apply(self, update: Update) -> None:
+    def _apply(self, update: Update) -> bool:
         inputs, key, value = self.inputs, update.key, update.value
+        name, full = key.name, (key.namespace, key.name)
         match key.kind:
             case "Node":
-                _set(inputs.nodes, key.name, value if isinstance(value, Node) else None)
+                return _set(inputs.nodes, name, _bare(value) if isinstance(value, Node) else None)
             case "BGPConfiguration":
                 spec = value.spec if isinstance(value, BGPConfiguration) else None
-                _set(inputs.configurations, key.name, spec)
+                return _set(inputs.configurations, name, spec)
             case "BGPPeer":
-                _set(inputs.peers, key.name, value.spec if isinstance(value, BGPPeer) else None)
+                return _set(inputs.peers, name, value.spec if isinstance(value, BGPPeer) else None)
             case "BGPFilter":
-                _set(inputs.filters, key.name, value.spec if isinstance(value, BGPFilter) else None)
+                return _set(inputs.filters, name, value.spec if isinstance(value, BGPFilter) else None)
             case "IPPool":
-                _set(inputs.pools, key.name, value.spec if isinstance(value, IPPool) else None)
+                return _set(inputs.pools, name, value.spec if isinstance(value, IPPool) else None)
             case "BlockAffinity":
-                own = isinstance(value, BlockAffinity) and value.spec.node == self._node
-                _set(
-                    inputs.affinities,
-                    key.name,
-                    value.spec if own and isinstance(value, BlockAffinity) else None,
-                )
+                spec_of_block = value.spec if isinstance(value, BlockAffinity) else None
+                own = spec_of_block is not None and spec_of_block.node == self._node
+                return _set(inputs.affinities, name, spec_of_block if own else None)
             case "KubernetesService":
                 service = value if isinstance(value, KubernetesService) else None
-                _set(inputs.services, (key.namespace, key.name), service)
+                return _set(inputs.services, full, service)
             case "KubernetesEndpointSlice":
-                piece = value if isinstance(value, KubernetesEndpointSlice) else None
-                _set(inputs.slices, (key.namespace, key.name), piece)
+                return _set(
+                    inputs.slices, full, value if isinstance(value, KubernetesEndpointSlice) else None
+                )
+        return False
 
     def secret_names(self) -> set[str]:
         """The secrets that some resource takes a password from."""
@@ -73,8 +77,19 @@ class Collector:
         }
 
 
-def _set(table: dict[K, V], key: K, value: V | None) -> None:
+def _bare(node: Node) -> Node:
+    """Only what routing looks at, so that a change of anything else is none."""
+    metadata = ObjectMeta(name=node.metadata.name, labels=node.metadata.labels)
+    return Node(
+        metadata=metadata,
+        spec=NodeSpec(bgp=node.spec.bgp),
+        status=NodeStatus(pod_cidrs=node.status.pod_cidrs),
+    )
+
+
+def _set(table: dict[K, V], key: K, value: V | None) -> bool:
     if value is None:
-        table.pop(key, None)
-    else:
-        table[key] = value
+        return table.pop(key, None) is not None
+    changed = table.get(key) != value
+    table[key] = value
+    return changed

@@ -18,7 +18,6 @@ from pycalico.confd.reload import Reloader
 from pycalico.confd.secrets import Secrets
 from pycalico.datastore.client import Client
 from pycalico.syncer.syncer import Syncer
-from pycalico.syncer.update import SyncStatus
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +27,7 @@ _FIRST_RETRY_S = 0.25
 _MOST_RETRY_S = 5.0
 #: Passwords and services are waited for this long, lest sessions and routes go down and come up again.
 _PATIENCE_S = 5.0
+_PATIENCE_STEP_S = 0.25
 
 
 class Loop:
@@ -57,6 +57,9 @@ class Loop:
         self._syncer = Syncer(client, WATCHES, self.wake.set)
         self._service_syncer: Syncer | None = None
         self._stopping = False
+        #: Something has changed since the last render; at first everything has.
+        self._dirty = True
+        self._problems: list[str] = []
         self._told: list[str] = []
         self._follow_log_level = follow_log_level
         self._patience_ends: float | None = None
@@ -78,19 +81,20 @@ class Loop:
         try:
             while not self._stopping:
                 self._wait(due)
-                if self._stopping:
-                    break
-                if self._take():
+                self._take()
+                if self._dirty and self._ready():
                     self._gather()
+                    self._dirty = False
                     due = time.monotonic()
-                if due is not None and time.monotonic() >= due and self._ready():
+                if due is not None and time.monotonic() >= due and not self._stopping:
                     try:
                         self.render()
+                        self._tell(self._problems)
                         due = None
                         retry.reset()
                     except (daemon.Refused, OSError, UnknownNode) as error:
                         due = time.monotonic() + retry.next_delay_s()
-                        self._tell([str(error)])
+                        self._tell([*self._problems, str(error)])
                 self._reload_in_s = self._reloader.run()
         finally:
             self._syncer.stop()
@@ -106,7 +110,10 @@ class Loop:
                 self.wake.clear()
                 self._take()
             if not self._stopping:
-                self.render()
+                try:
+                    self.render()
+                finally:
+                    self._tell(self._problems)
                 # A BIRD that happens to run reads the new files; none need be there.
                 self._reloader.run()
         finally:
@@ -117,12 +124,11 @@ class Loop:
     def render(self) -> None:
         """One pass over the collected state. Raises Refused, OSError, UnknownNode."""
         inputs = self._collector.inputs
-        inputs.secrets = self._secrets.values() if self._secrets else {}
         if self._follow_log_level:
             self._set_log_level()
         decided = routing(inputs, self._settings)
         files = render(decided, inputs, self._settings)
-        self._tell(decided.problems)
+        self._problems = decided.problems
         outcome = self._directory.apply(files)
         if outcome.changed:
             names = ", ".join(f"IPv{family}" for family in sorted(outcome.changed))
@@ -141,7 +147,9 @@ class Loop:
     def _wait(self, due: float | None) -> None:
         delays = [60.0]
         if due is not None:
-            delays.append(max(0.0, due - time.monotonic()) if self._ready() else 0.25)
+            delays.append(max(0.0, due - time.monotonic()))
+        if self._dirty and self._syncer.in_sync:
+            delays.append(_PATIENCE_STEP_S)
         if self._reload_in_s is not None:
             delays.append(self._reload_in_s)
         self.wake.wait(min(delays))
@@ -154,24 +162,28 @@ class Loop:
                 self.wake.clear()
                 self._take()
 
-    def _take(self) -> bool:
-        """Applies what waits. A changed secret also counts as news, though no update carries it."""
-        self._collector.apply(self._syncer.take(0).updates)
+    def _take(self) -> None:
+        """Applies what waits, and watches what has become of interest."""
+        inputs = self._collector.inputs
+        changed = self._collector.apply(self._syncer.take(0).updates)
         if self._service_syncer:
-            self._collector.apply(self._service_syncer.take(0).updates)
-        if self._syncer.status is not SyncStatus.IN_SYNC:
-            return False
+            changed = self._collector.apply(self._service_syncer.take(0).updates) or changed
         if self._secrets:
-            self._secrets.want(self._collector.secret_names())
+            if self._syncer.in_sync:
+                self._secrets.want(self._collector.secret_names())
+            secrets = self._secrets.values()
+            changed = changed or secrets != inputs.secrets
+            inputs.secrets = secrets
+        self._dirty = self._dirty or changed
         if (
-            self._service_syncer is None
+            self._syncer.in_sync
+            and self._service_syncer is None
             and self._service_client is not None
-            and services.wants_services(self._collector.inputs, self._settings)
+            and services.wants_services(inputs, self._settings)
         ):
             log.info("Service ranges are configured: watching Services")
             self._service_syncer = Syncer(self._service_client, SERVICE_WATCHES, self.wake.set)
             self._service_syncer.start()
-        return True
 
     def _ready(self) -> bool:
         """Partial knowledge would withdraw what is still wanted: all must have been heard once.

@@ -13,13 +13,15 @@ from pycalico import CALICO_VERSION
 from pycalico.api.meta import ObjectMeta
 from pycalico.api.v3.clusterinformation import ClusterInformation
 from pycalico.api.v3.felixconfiguration import FelixConfiguration
+from pycalico.base.backoff import Backoff
 from pycalico.datastore.client import Client
 from pycalico.datastore.errors import AlreadyExists, Conflict, DatastoreError, NotFound
 
 log = logging.getLogger(__name__)
 
 _NAME = "default"
-_RETRY_S = 1.0
+_FIRST_RETRY_S = 0.05
+_MOST_RETRY_S = 2.0
 _TRIES = 30
 
 
@@ -41,6 +43,7 @@ def ensure_cluster_information(client: Client, word_list: Callable[[str], str]) 
 
     Several nodes do this at once: a lost race is run again. Raises DatastoreError.
     """
+    retry = Backoff(_FIRST_RETRY_S, _MOST_RETRY_S, jitter=1.0)
     for _ in range(_TRIES):
         try:
             try:
@@ -58,7 +61,7 @@ def ensure_cluster_information(client: Client, word_list: Callable[[str], str]) 
             elif info.spec != before:
                 client.update(info)
         except (AlreadyExists, Conflict):
-            time.sleep(_RETRY_S)
+            time.sleep(retry.next_delay_s())
             continue
         return
     raise DatastoreError("ClusterInformation default is being changed by others all the time; starting over")

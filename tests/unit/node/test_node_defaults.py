@@ -37,7 +37,7 @@ def test_what_is_there_is_kept(monkeypatch):
 
 
 def test_many_nodes_at_once(monkeypatch):
-    monkeypatch.setattr(defaults, "_RETRY_S", 0.01)
+    monkeypatch.setattr(defaults, "_FIRST_RETRY_S", 0.001)
     client = MemoryClient()
 
     def one():
