@@ -1,1 +1,5 @@
-"""Room under construction."""
+"""confd: keeps BIRD's configuration equal to what the datastore says.
+
+syncer → inputs → ``bgp.routing`` → ``bgp.render`` → files, checked by BIRD before they replace the old ones →
+reload, confirmed by BIRD.
+"""
