@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from pycalico.api.meta import Resource
+from pycalico.api.meta import R, Resource, ResourceList
 from pycalico.base.backoff import Backoff
-from pycalico.datastore.client import Client, EventType, Watch
+from pycalico.datastore.client import EventType, Watch
 from pycalico.datastore.errors import DatastoreError, NotFound, NotSupported, RevisionExpired, Unavailable
 from pycalico.syncer.cache import Cache
 from pycalico.syncer.merge import Merger
@@ -28,6 +28,18 @@ _POLL_S = 5.0
 _SHORT_WATCH_S = 1.0
 
 
+class Source(Protocol):
+    """What a feed needs of a datastore; every Client has it."""
+
+    def list(
+        self, kind: type[R], namespace: str = "", *, name_prefix: str = "", cached: bool = False
+    ) -> ResourceList[R]: ...
+
+    def watch(
+        self, kind: type[R], namespace: str = "", *, revision: str = "", name: str = ""
+    ) -> Watch[R]: ...
+
+
 class WatchSpec(msgspec.Struct, frozen=True):
     """What to watch: a kind, in one namespace or all, one name or all."""
 
@@ -39,7 +51,7 @@ class WatchSpec(msgspec.Struct, frozen=True):
 class Feed:
     """Keeps the consumer's picture of one kind equal to the datastore's."""
 
-    def __init__(self, client: Client, watch: WatchSpec, merger: Merger) -> None:
+    def __init__(self, client: Source, watch: WatchSpec, merger: Merger) -> None:
         self.watch = watch
         self.last_event_s = time.monotonic()
         self._client = client

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from pycalico.datastore.client import Client
-from pycalico.syncer.feeds import Feed, WatchSpec
+from pycalico.syncer.feeds import Feed, Source, WatchSpec
 from pycalico.syncer.merge import Merger
 from pycalico.syncer.update import SyncStatus, Update
 
@@ -30,7 +29,7 @@ class Syncer:
     """
 
     def __init__(
-        self, client: Client, watches: Sequence[WatchSpec], notify: Callable[[], None] | None = None
+        self, client: Source, watches: Sequence[WatchSpec], notify: Callable[[], None] | None = None
     ) -> None:
         self._merger = Merger(len(watches), notify)
         self._feeds = [Feed(client, watch, self._merger) for watch in watches]

@@ -60,7 +60,11 @@ class CRDStore(Generic[R]):
 
     def list(self, namespace: str, name_prefix: str, *, cached: bool) -> ResourceList[R]:
         path = self._path(self._key(namespace, ""), named=False)
-        page = self._rest.list_raw(path, cached=cached)
+        try:
+            page = self._rest.list_raw(path, cached=cached)
+        except DatastoreError as error:
+            # A definition that is not installed shows as NotFound, which feeds know how to wait for.
+            raise translate(error, self._key(namespace, "")) from error
         items: list[R] = []
         for raw in page.items:
             try:

@@ -66,6 +66,9 @@ def _properties(struct: type, kind: str, skip: tuple[str, ...] = ()) -> Iterator
         schema = _schema(field.type, kind)
         if (kind, name) in _DEFAULTS:
             schema["default"] = _DEFAULTS[kind, name]
+        if field.default_factory is not msgspec.NODEFAULT and field.default_factory() is None:
+            # Always written, so a null until somebody sets it.
+            schema["nullable"] = True
         yield name, schema
 
 

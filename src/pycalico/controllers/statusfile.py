@@ -1,0 +1,81 @@
+"""The file in which the program tells ``check-status``, and so the kubelet, how it is."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import threading
+from pathlib import Path
+
+import msgspec
+
+log = logging.getLogger(__name__)
+
+DEFAULT_FILE = "/status/status.json"
+
+
+class Condition(msgspec.Struct, frozen=True, rename="pascal"):
+    ready: bool
+    reason: str = ""
+
+
+class Status(msgspec.Struct, rename="pascal"):
+    """The file's content (upstream's form)."""
+
+    readiness: dict[str, Condition] = {}
+
+    @property
+    def ready(self) -> bool:
+        """No condition at all is not ready."""
+        return bool(self.readiness) and all(condition.ready for condition in self.readiness.values())
+
+    def reasons(self) -> str:
+        return "; ".join(condition.reason for condition in self.readiness.values() if not condition.ready)
+
+
+def read(path: str) -> Status:
+    """Raises OSError or msgspec.DecodeError."""
+    return msgspec.json.decode(Path(path).read_bytes(), type=Status)
+
+
+class StatusFile:
+    """Thread-safe; written only on change, and always whole."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._status = Status()
+        self._lock = threading.Lock()
+
+    def set(self, name: str, *, ready: bool, reason: str = "") -> None:
+        with self._lock:
+            condition = Condition(ready, reason)
+            if self._status.readiness.get(name) == condition:
+                return
+            self._status.readiness[name] = condition
+            try:
+                self._write()
+            except OSError as error:
+                log.warning("Failed to write status file %s: %s", self._path, error.strerror or error)
+
+    def ready(self, name: str) -> bool:
+        with self._lock:
+            return self._status.readiness.get(name, Condition(ready=False)).ready
+
+    def _write(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        data = msgspec.json.encode(self._status)
+        try:
+            descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".status-")
+        except PermissionError:
+            # Images that hand us the file but not its directory.
+            self._path.write_bytes(data)
+            return
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(data)
+            os.chmod(temporary, 0o644)  # noqa: PTH101 - of a bare name
+            os.replace(temporary, self._path)  # noqa: PTH105
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+            raise
