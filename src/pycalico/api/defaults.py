@@ -42,10 +42,9 @@ def felix(found: Any) -> None:
     if spec.floating_ips is None:
         spec.floating_ips = "Disabled"
     old = spec.bpf_connect_time_load_balancing_enabled
-    if spec.bpf_connect_time_load_balancing is None and old is not None:
+    if old is not None:
         spec.bpf_connect_time_load_balancing = "Enabled" if old else "Disabled"
-        if spec.bpf_host_networked_nat_without_ctlb is None:
-            spec.bpf_host_networked_nat_without_ctlb = "Disabled"
+        spec.bpf_host_networked_nat_without_ctlb = "Disabled"
     if spec.bpf_connect_time_load_balancing is None:
         spec.bpf_connect_time_load_balancing = "TCP"
     if spec.bpf_host_networked_nat_without_ctlb is None:

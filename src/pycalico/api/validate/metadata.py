@@ -37,8 +37,8 @@ def check(faults: Faults, meta: ObjectMeta) -> None:
             meta.name,
             f"name must consist of lower case alphanumeric characters, '-' or '.' (regex: {values.SUBDOMAIN})",
         )
-    annotations(faults, meta.annotations)
-    labels(faults, meta.labels)
+    check_annotations(faults, meta.annotations)
+    check_labels(faults, meta.labels)
 
 
 def name_length(faults: Faults, name: str) -> None:
@@ -47,7 +47,7 @@ def name_length(faults: Faults, name: str) -> None:
         faults.add("Metadata.Name", name, f"name is too long by {excess} bytes")
 
 
-def annotations(faults: Faults, found: Mapping[str, str]) -> None:
+def check_annotations(faults: Faults, found: Mapping[str, str]) -> None:
     size = 0
     for key, value in found.items():
         for reason in qualified_name(key.lower()):
@@ -61,7 +61,7 @@ def annotations(faults: Faults, found: Mapping[str, str]) -> None:
         )
 
 
-def labels(faults: Faults, found: Mapping[str, str]) -> None:
+def check_labels(faults: Faults, found: Mapping[str, str]) -> None:
     for key, value in found.items():
         for reason in qualified_name(key):
             faults.add("Metadata.Labels (label)", key, reason)

@@ -99,8 +99,8 @@ def _name(faults: Faults, policy: NetworkPolicy | GlobalNetworkPolicy, *, fits: 
     metadata.name_length(faults, meta.name)
     if not fits:
         faults.add("Metadata.Name", meta.name, _NAME_RULE)
-    metadata.annotations(faults, meta.annotations)
-    metadata.labels(faults, meta.labels)
+    metadata.check_annotations(faults, meta.annotations)
+    metadata.check_labels(faults, meta.labels)
 
 
 def _repeats(faults: Faults, field: str, types: Sequence[str]) -> None:

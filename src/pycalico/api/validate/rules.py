@@ -32,7 +32,7 @@ def check(faults: Faults, rule: Rule) -> None:
     if rule.http is not None:
         _http(faults, rule.http)
     if rule.metadata is not None:
-        metadata.annotations(faults, rule.metadata.annotations)
+        metadata.check_annotations(faults, rule.metadata.annotations)
     _together(faults, rule)
 
 
