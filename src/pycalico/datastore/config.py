@@ -7,9 +7,11 @@ Names, precedence and messages are upstream's (observed): each variable is looke
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
+from pycalico.api.meta import API_VERSION, ObjectMeta
 from pycalico.api.wire import Struct
 from pycalico.datastore.errors import Invalid
 
@@ -43,6 +45,16 @@ class DatastoreConfig(Struct):
     k8s_use_pod_cidr: bool = msgspec.field(default=False, name="k8sUsePodCIDR")
     k8s_current_context: str = msgspec.field(default="", name="k8sCurrentContext")
     k8s_client_qps: float = msgspec.field(default=0.0, name="k8sClientQPS")
+
+
+_FILE_KIND = "CalicoAPIConfig"
+
+
+class _File(Struct):
+    kind: str = ""
+    api_version: str = ""
+    metadata: ObjectMeta = msgspec.field(default_factory=ObjectMeta)
+    spec: DatastoreConfig = msgspec.field(default_factory=DatastoreConfig)
 
 
 _VARIABLES = {
@@ -85,6 +97,29 @@ def from_environment(environ: Mapping[str, str]) -> DatastoreConfig:
             raise Invalid(f"invalid value {look_up(name)!r} of {name}: use true or false")
         setattr(config, field, text in _TRUE)
     return checked(config)
+
+
+def from_file(path: str) -> DatastoreConfig:
+    """A CalicoAPIConfig file (YAML or JSON, read strictly). Raises Invalid with upstream's text, OSError."""
+    # Few programs are given a file; the parsers are loaded for those.
+    from pycalico.api import goyaml, strict  # noqa: PLC0415
+
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        found = strict.decode(goyaml.parse(text), _File)
+    except ValueError as error:
+        raise Invalid(
+            f"syntax error in {path}: failed to parse config as YAML/JSON: error parsing document: {error}"
+        ) from error
+    if found.api_version != API_VERSION:
+        raise Invalid(
+            f"syntax error in {path}: invalid config file: unknown APIVersion '{found.api_version}'"
+        )
+    if found.kind != _FILE_KIND:
+        raise Invalid(
+            f"syntax error in {path}: invalid config file: expected kind '{_FILE_KIND}', got '{found.kind}'"
+        )
+    return checked(found.spec)
 
 
 def checked(config: DatastoreConfig) -> DatastoreConfig:

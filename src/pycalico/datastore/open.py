@@ -23,7 +23,9 @@ def open_client(config: DatastoreConfig | None = None, environ: Mapping[str, str
 
         prefix = environ.get("FELIX_INTERFACEPREFIX", "").split(",")[0] or "cali"
         return KubernetesClient(Rest(kubernetes_access(config, environ)), interface_prefix=prefix)
-    raise Invalid(f"datastore type {config.datastore_type} has no driver in this build")
+    from pycalico.datastore.etcd.client import EtcdClient  # noqa: PLC0415
+
+    return EtcdClient(config)
 
 
 def kubernetes_access(config: DatastoreConfig, environ: Mapping[str, str] = os.environ) -> Access:

@@ -1,1 +1,1 @@
-"""The etcd v3 datastore, over etcd's JSON gateway."""
+"""The etcd v3 driver, over etcd's JSON gateway. Nothing outside enters but through ``client.EtcdClient``."""

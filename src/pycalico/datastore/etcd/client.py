@@ -1,0 +1,152 @@
+"""datastore.Client over etcd v3. Revisions are decimal: an object's is its key's, a list's is the store's."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Any, cast
+
+from pycalico.api.kinds import kind_of
+from pycalico.api.meta import R, ResourceList
+from pycalico.api.v3.profile import Profile
+from pycalico.datastore import defaultallow
+from pycalico.datastore.client import Watch
+from pycalico.datastore.config import DatastoreConfig
+from pycalico.datastore.errors import AlreadyExists, Conflict, Invalid, NotFound, NotSupported
+from pycalico.datastore.etcd import keys
+from pycalico.datastore.etcd.gateway import Gateway
+from pycalico.datastore.etcd.stores import IPAM_STORES, Store
+
+log = logging.getLogger(__name__)
+
+#: Views of Kubernetes' own objects: they exist in the Kubernetes datastore only.
+_KUBERNETES_ONLY = frozenset(("KubernetesNetworkPolicy", "KubernetesService", "KubernetesEndpointSlice"))
+
+
+class EtcdClient:
+    """``gateway`` stays usable for keys that are no resources."""
+
+    def __init__(self, config: DatastoreConfig) -> None:
+        """Raises Invalid for endpoints or certificates that cannot be used. Connects on the first call."""
+        self.gateway = Gateway(config)
+        self._stores: dict[str, Store[Any]] = {}
+
+    def create(self, resource: R) -> R:
+        store = self._store(type(resource))
+        new = _copy(resource)
+        store.fresh(new)
+        answer = self.gateway.put_if(store.key_of(new), store.encode(new), None)
+        if not answer.succeeded:
+            raise AlreadyExists(resource.key)
+        new.metadata.resource_version = answer.header.revision
+        return new
+
+    def get(self, kind: type[R], name: str, namespace: str = "", *, revision: str = "") -> R:
+        store = self._store(kind)
+        identity = store.identity(namespace, name)
+        if kind is cast("type[Any]", Profile) and name == defaultallow.NAME:
+            return cast("R", defaultallow.profile())
+        key = store.key(self.gateway, namespace, name)
+        kvs = self.gateway.range(key, revision=revision).kvs if key is not None else []
+        found = store.decode(kvs[0].key.decode(), kvs[0].value) if kvs else None
+        if found is None:
+            raise NotFound(identity)
+        found.metadata.resource_version = kvs[0].mod_revision
+        return found
+
+    def list(
+        self,
+        kind: type[R],
+        namespace: str = "",
+        *,
+        name_prefix: str = "",
+        cached: bool = False,  # noqa: ARG002 (etcd answers every list from its memory)
+    ) -> ResourceList[R]:
+        store = self._store(kind)
+        answer = self.gateway.range(store.prefix(namespace, name_prefix), prefix=True)
+        items: list[R] = []
+        for kv in answer.kvs:
+            try:
+                found = store.decode(kv.key.decode(), kv.value)
+            except Invalid as error:
+                log.warning("leaving out a %s: %s", store.kind.name, error)
+                continue
+            if found is not None and found.metadata.name.startswith(name_prefix):
+                found.metadata.resource_version = kv.mod_revision
+                items.append(found)
+        if kind is cast("type[Any]", Profile) and defaultallow.NAME.startswith(name_prefix):
+            items.append(cast("R", defaultallow.profile()))
+        return ResourceList(items, answer.header.revision)
+
+    def update(self, resource: R) -> R:
+        store = self._store(type(resource))
+        revision = resource.metadata.resource_version
+        new = _copy(resource)
+        # A revision that is no number cannot be the current one.
+        answer = self.gateway.put_if(
+            store.key_of(new), store.encode(new), revision if revision.isdigit() else "-1"
+        )
+        if not answer.succeeded:
+            raise Conflict(resource.key) if answer.found is not None else NotFound(resource.key)
+        new.metadata.resource_version = answer.header.revision
+        return new
+
+    def update_status(self, resource: R) -> R:
+        return self.update(resource)
+
+    def delete(
+        self, kind: type[R], name: str, namespace: str = "", *, revision: str = "", uid: str = ""
+    ) -> R | None:
+        store = self._store(kind)
+        identity = store.identity(namespace, name)
+        if kind is cast("type[Any]", Profile) and name == defaultallow.NAME:
+            raise NotSupported("Delete", name, defaultallow.REFUSAL.format("deleted"))
+        current: R | None = None
+        if uid or not revision:
+            current = self.get(kind, name, namespace)
+            if (uid and uid != current.metadata.uid) or (
+                revision and revision != current.metadata.resource_version
+            ):
+                raise Conflict(identity)
+            revision = revision or (current.metadata.resource_version if uid else "")
+        key = store.key(self.gateway, namespace, name) if current is None else store.key_of(current)
+        if key is None:
+            raise NotFound(identity)
+        answer = self.gateway.delete_if(key, revision)
+        if not answer.succeeded:
+            raise Conflict(identity) if answer.found is not None else NotFound(identity)
+        return current
+
+    def watch(self, kind: type[R], namespace: str = "", *, revision: str = "", name: str = "") -> Watch[R]:
+        # Loaded by the programs that stay, not by calicoctl.
+        from pycalico.datastore.etcd.watch import EtcdWatch  # noqa: PLC0415
+
+        store = self._store(kind)
+        key = store.key(self.gateway, namespace, name) if name else store.prefix(namespace, "")
+        if key is None:
+            raise NotFound(store.identity(namespace, name))
+        return EtcdWatch(self.gateway, store, key, revision, prefix=not name)
+
+    def remove_ipam_host(self, host: str) -> None:
+        """Drops what is left of a host's IPAM directory. An absent one is fine."""
+        self.gateway.delete_if(f"{keys.HOSTS}{host}", "")
+
+    def close(self) -> None:
+        self.gateway.close()
+
+    def _store(self, resource_type: type[R]) -> Store[R]:
+        name = resource_type.__name__
+        store = self._stores.get(name)
+        if store is None:
+            if name in _KUBERNETES_ONLY:
+                raise NotSupported("List", name)
+            kind = kind_of(resource_type)
+            store = self._stores[name] = IPAM_STORES.get(name, Store)(kind, resource_type)
+        return store
+
+
+def _copy(resource: R) -> R:
+    """A copy whose metadata can be changed without changing the caller's."""
+    new = copy.copy(resource)
+    new.metadata = copy.copy(resource.metadata)
+    return new

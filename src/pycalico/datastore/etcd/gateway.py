@@ -1,0 +1,352 @@
+"""etcd's JSON gateway (``/v3/kv/range`` and the like) over HTTP: bytes in, structs out.
+
+The standard library's HTTP client carries it, since calicoctl starts anew for every command and a larger
+client costs more to load than the request takes. Endpoints are tried in turn; the first that answers is kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from pycalico.datastore.config import DatastoreConfig
+from pycalico.datastore.errors import DatastoreError, Invalid, RevisionExpired, Unauthorized, Unavailable
+
+T = TypeVar("T")
+
+_CONNECT_S = 10.0
+_READ_S = 30.0
+_KEPT = 4
+_UNAUTHENTICATED = 16
+_PERMISSION_DENIED = 7
+
+
+class Header(msgspec.Struct):
+    revision: str = "0"
+
+
+class KeyValue(msgspec.Struct):
+    """``key`` and ``value`` come as base64; revisions as decimal text, since they exceed what JSON holds."""
+
+    key: bytes = b""
+    value: bytes = b""
+    mod_revision: str = "0"
+    create_revision: str = "0"
+
+
+class RangeAnswer(msgspec.Struct):
+    header: Header = msgspec.field(default_factory=Header)
+    kvs: list[KeyValue] = []
+
+
+class _OperationAnswer(msgspec.Struct):
+    response_range: RangeAnswer | None = None
+
+
+class TxnAnswer(msgspec.Struct):
+    header: Header = msgspec.field(default_factory=Header)
+    succeeded: bool = False
+    responses: list[_OperationAnswer] = []
+
+    @property
+    def found(self) -> KeyValue | None:
+        """What the failure branch read."""
+        for answer in self.responses:
+            if answer.response_range is not None and answer.response_range.kvs:
+                return answer.response_range.kvs[0]
+        return None
+
+
+class _Refusal(msgspec.Struct):
+    error: str = ""
+    message: str = ""
+    code: int = 0
+
+
+class _Token(msgspec.Struct):
+    token: str = ""
+
+
+def b64(data: bytes | str) -> str:
+    return base64.b64encode(data.encode() if isinstance(data, str) else data).decode()
+
+
+def prefix_end(prefix: str) -> str:
+    """The first key after all that start with ``prefix`` (base64)."""
+    data = bytearray(prefix.encode())
+    data[-1] += 1
+    return b64(bytes(data))
+
+
+class Gateway:
+    """Connections to one etcd cluster; may be used from several threads."""
+
+    def __init__(self, config: DatastoreConfig) -> None:
+        """Raises Invalid when endpoints or certificates cannot be used. Connects on the first request."""
+        if config.etcd_discovery_srv:
+            if config.etcd_endpoints:
+                raise Invalid(
+                    "multiple discovery or bootstrap options specified, use either "
+                    '"etcdEndpoints" or "etcdDiscoverySrv"'
+                )
+            raise Invalid(
+                "etcdDiscoverySrv is not served by this client: list the endpoints in etcdEndpoints"
+            )
+        self._endpoints = [
+            text.strip().rstrip("/") for text in config.etcd_endpoints.split(",") if text.strip()
+        ]
+        if not self._endpoints:
+            raise Invalid("no etcd endpoints specified")
+        self._tls = _tls(config) if any(each.startswith("https:") for each in self._endpoints) else None
+        if self._tls is None:
+            _check_files(config)
+        self._user, self._password = config.etcd_username, config.etcd_password
+        self._token = ""
+        self._lock = threading.Lock()
+        self._idle: list[http.client.HTTPConnection] = []
+
+    # ---- requests ----
+
+    def range(
+        self, key: str, *, prefix: bool = False, revision: str = "", keys_only: bool = False
+    ) -> RangeAnswer:
+        body: dict[str, Any] = {"key": b64(key)}
+        if prefix:
+            body["range_end"] = prefix_end(key)
+            body["sort_target"] = "KEY"
+            body["sort_order"] = "ASCEND"
+        if revision:
+            body["revision"] = revision
+        if keys_only:
+            body["keys_only"] = True
+        return self.call("/v3/kv/range", body, RangeAnswer)
+
+    def put_if(self, key: str, value: bytes, revision: str | None, lease: str = "") -> TxnAnswer:
+        """Writes if the key is at ``revision`` (None: absent); otherwise reads it. ``revision`` "" always writes."""
+        put: dict[str, Any] = {"key": b64(key), "value": b64(value)}
+        if lease:
+            put["lease"] = lease
+        return self._txn(key, revision, {"request_put": put})
+
+    def delete_if(self, key: str, revision: str) -> TxnAnswer:
+        """Deletes if the key is at ``revision`` ("": whatever it is at, if it is there); otherwise reads it."""
+        return self._txn(key, revision, {"request_delete_range": {"key": b64(key)}}, exists=True)
+
+    def _txn(
+        self, key: str, revision: str | None, operation: Mapping[str, Any], *, exists: bool = False
+    ) -> TxnAnswer:
+        compare: list[dict[str, Any]] = []
+        if revision is None:
+            compare = [{"key": b64(key), "target": "VERSION", "result": "EQUAL", "version": "0"}]
+        elif revision:
+            compare = [{"key": b64(key), "target": "MOD", "result": "EQUAL", "mod_revision": revision}]
+        elif exists:
+            compare = [{"key": b64(key), "target": "VERSION", "result": "GREATER", "version": "0"}]
+        body = {
+            "compare": compare,
+            "success": [operation],
+            "failure": [{"request_range": {"key": b64(key)}}],
+        }
+        return self.call("/v3/kv/txn", body, TxnAnswer)
+
+    def delete_prefix(self, prefix: str) -> None:
+        body = {"key": b64(prefix), "range_end": prefix_end(prefix)}
+        self.call("/v3/kv/deleterange", body, RangeAnswer)
+
+    def call(self, path: str, body: object, kind: type[T]) -> T:
+        """Raises Unavailable, Unauthorized, RevisionExpired or DatastoreError."""
+        data = msgspec.json.encode(body)
+        for again in (True, False):
+            status, answer = self._request(path, data)
+            if status < 300:
+                return msgspec.json.decode(answer, type=kind)
+            error = refusal(status, answer)
+            if isinstance(error, Unauthorized) and self._user and again:
+                self._token = ""
+                continue
+            raise error
+        raise AssertionError
+
+    def stream(self, path: str, body: object) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        """An open answer whose lines arrive as they happen, on a connection of its own."""
+        data = msgspec.json.encode(body)
+        last: OSError | http.client.HTTPException | None = None
+        for _ in range(len(self._endpoints)):
+            connection = self._connect(read_s=None)
+            try:
+                connection.request("POST", path, data, self._headers())
+                response = connection.getresponse()
+            except (OSError, http.client.HTTPException) as error:
+                last = error
+                connection.close()
+                self._rotate()
+                continue
+            if response.status >= 300:
+                answer = response.read()
+                connection.close()
+                raise refusal(response.status, answer)
+            return connection, response
+        raise self._unreachable(last)
+
+    def close(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    # ---- connections ----
+
+    def _request(self, path: str, data: bytes) -> tuple[int, bytes]:
+        last: OSError | http.client.HTTPException | None = None
+        # One more try than there are endpoints: a kept connection may have been closed by the server.
+        for _ in range(len(self._endpoints) + 1):
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            kept = connection is not None
+            connection = connection or self._connect(read_s=_READ_S)
+            try:
+                connection.request(
+                    "POST", path, data, self._headers() if "authenticate" not in path else _JSON
+                )
+                response = connection.getresponse()
+                answer = response.read()
+            except (OSError, http.client.HTTPException) as error:
+                last = error
+                connection.close()
+                if not kept:
+                    self._rotate()
+                continue
+            self._keep(connection, response)
+            return response.status, answer
+        raise self._unreachable(last)
+
+    def _headers(self) -> dict[str, str]:
+        if not self._user:
+            return _JSON
+        if not self._token:
+            body = {"name": self._user, "password": self._password}
+            status, answer = self._request("/v3/auth/authenticate", msgspec.json.encode(body))
+            if status >= 300:
+                raise Unauthorized(_text(status, answer)[0])
+            self._token = msgspec.json.decode(answer, type=_Token).token
+        return {**_JSON, "Authorization": self._token}
+
+    def _connect(self, read_s: float | None) -> http.client.HTTPConnection:
+        scheme, _, rest = self._endpoints[0].rpartition("://")
+        host = rest.split("/")[0]
+        if scheme == "https":
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                host, timeout=_CONNECT_S, context=self._tls
+            )
+        else:
+            connection = http.client.HTTPConnection(host, timeout=_CONNECT_S)
+        try:
+            connection.connect()
+            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
+            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 25_000)
+            connection.sock.settimeout(read_s)
+        except OSError as error:
+            connection.close()
+            return _Broken(error)
+        return connection
+
+    def _keep(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
+        with self._lock:
+            if not response.will_close and len(self._idle) < _KEPT:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _rotate(self) -> None:
+        with self._lock:
+            self._endpoints.append(self._endpoints.pop(0))
+
+    def _unreachable(self, cause: BaseException | None) -> Unavailable:
+        where = ",".join(self._endpoints)
+        return Unavailable(f"cannot reach etcd at {where}: {getattr(cause, 'strerror', None) or cause}")
+
+
+_JSON = {"Content-Type": "application/json"}
+
+
+class _Broken(http.client.HTTPConnection):
+    """Stands for a connection that could not be made, so that failing to connect and to send look alike."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__("none")
+        self._error = error
+
+    def request(self, *_args: Any, **_keywords: Any) -> None:
+        raise self._error
+
+
+def refusal(status: int, answer: bytes) -> DatastoreError:
+    text, code = _text(status, answer)
+    if "compacted" in text:
+        return RevisionExpired(text)
+    if code in (_UNAUTHENTICATED, _PERMISSION_DENIED) or status in (401, 403) or "permission denied" in text:
+        return Unauthorized(text)
+    if status >= 500:
+        return Unavailable(text)
+    return DatastoreError(text)
+
+
+def _text(status: int, answer: bytes) -> tuple[str, int]:
+    try:
+        found = msgspec.json.decode(answer, type=_Refusal)
+    except msgspec.DecodeError:
+        return f"etcd answered {status}: {answer[:200].decode(errors='replace').strip()}", 0
+    return found.message or found.error or f"etcd answered {status}", found.code
+
+
+def _check_files(config: DatastoreConfig) -> None:
+    """Names a file that is not there, as upstream does, even where the endpoints need none."""
+    for path in (config.etcd_cert_file, config.etcd_key_file, config.etcd_ca_cert_file):
+        if path:
+            _readable(path)
+
+
+def _readable(path: str) -> None:
+    try:
+        with open(path, "rb"):  # noqa: PTH123 (only whether it opens)
+            return
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise Invalid(f"could not initialize etcdv3 client: open {path}: {reason}") from error
+
+
+def _tls(config: DatastoreConfig) -> Any:
+    import ssl  # noqa: PLC0415 (plain endpoints do without)
+
+    inline = config.etcd_key or config.etcd_cert or config.etcd_ca_cert
+    files = config.etcd_key_file or config.etcd_cert_file or config.etcd_ca_cert_file
+    if inline and files:
+        raise Invalid("Cannot mix inline certificate-key and certificate / key files")
+    _check_files(config)
+    try:
+        context = ssl.create_default_context(
+            cafile=config.etcd_ca_cert_file or None, cadata=config.etcd_ca_cert or None
+        )
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if config.etcd_cert_file:
+            context.load_cert_chain(config.etcd_cert_file, config.etcd_key_file or None)
+        elif config.etcd_cert:
+            # The library loads a certificate from a file only; an anonymous one leaves nothing on disk.
+            descriptor = os.memfd_create("etcd-client-certificate")
+            try:
+                os.write(descriptor, config.etcd_cert.encode() + b"\n" + config.etcd_key.encode())
+                context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+            finally:
+                os.close(descriptor)
+    except (OSError, ssl.SSLError) as error:
+        raise Invalid(f"could not initialize etcdv3 client: {error}") from error
+    return context

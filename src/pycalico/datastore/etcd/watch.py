@@ -1,0 +1,125 @@
+"""A watch over etcd's gateway: lines of JSON, each with the changes of one revision or more."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Generic
+
+import msgspec
+
+from pycalico.api.meta import R
+from pycalico.datastore.client import Event, EventType
+from pycalico.datastore.errors import Invalid, RevisionExpired, Unavailable
+from pycalico.datastore.etcd.gateway import Gateway, Header, KeyValue, b64, prefix_end
+from pycalico.datastore.etcd.stores import Store
+
+
+class _Change(msgspec.Struct):
+    """``type`` is absent for a put."""
+
+    kv: KeyValue = msgspec.field(default_factory=KeyValue)
+    prev_kv: KeyValue | None = None
+    type: str = "PUT"
+
+
+class _Result(msgspec.Struct):
+    header: Header = msgspec.field(default_factory=Header)
+    created: bool = False
+    canceled: bool = False
+    compact_revision: str = "0"
+    cancel_reason: str = ""
+    events: list[_Change] = []
+
+
+class _Fault(msgspec.Struct):
+    message: str = ""
+
+
+class _Line(msgspec.Struct):
+    result: _Result | None = None
+    error: _Fault | None = None
+
+
+class EtcdWatch(Generic[R]):
+    """Events of one kind after a revision. What cannot be decoded any more counts as deleted."""
+
+    def __init__(self, gateway: Gateway, store: Store[R], key: str, revision: str, *, prefix: bool) -> None:
+        request: dict[str, object] = {
+            "key": b64(key),
+            "prev_kv": True,
+            "progress_notify": True,
+        }
+        if prefix:
+            request["range_end"] = prefix_end(key)
+        if revision:
+            request["start_revision"] = str(int(revision) + 1)
+        self._store = store
+        self._closed = threading.Event()
+        self._connection, self._response = gateway.stream("/v3/watch", {"create_request": request})
+        self._decoder = msgspec.json.Decoder(_Line)
+
+    def __iter__(self) -> Iterator[Event[R]]:
+        try:
+            while not self._closed.is_set():
+                line = self._response.readline()
+                if not line:
+                    return
+                yield from self._events(line)
+        except (OSError, ValueError, AttributeError, http.client.HTTPException) as error:
+            # Closing from another thread surfaces as any of these in the reading one.
+            if not self._closed.is_set():
+                raise Unavailable(f"watch broken: {error}") from error
+        finally:
+            self._connection.close()
+
+    def _events(self, line: bytes) -> Iterator[Event[R]]:
+        found = self._decoder.decode(line)
+        if found.error is not None:
+            raise Unavailable(f"watch broken: {found.error.message}")
+        result = found.result
+        if result is None or result.created:
+            return
+        if result.compact_revision not in ("", "0"):
+            raise RevisionExpired(f"required revision has been compacted up to {result.compact_revision}")
+        if result.canceled:
+            raise Unavailable(f"watch cancelled: {result.cancel_reason}")
+        for change in result.events:
+            event = self._event(change)
+            if event is not None:
+                yield event
+        if not result.events:
+            yield Event(EventType.BOOKMARK, None, result.header.revision)
+
+    def _event(self, change: _Change) -> Event[R] | None:
+        revision = change.kv.mod_revision
+        old = self._decode(change.prev_kv)
+        new = self._decode(change.kv) if change.type == "PUT" else None
+        if new is not None:
+            new.metadata.resource_version = revision
+            return Event(EventType.ADDED if old is None else EventType.MODIFIED, new, revision)
+        if old is not None:
+            return Event(EventType.DELETED, old, revision)
+        return None
+
+    def _decode(self, kv: KeyValue | None) -> R | None:
+        if kv is None:
+            return None
+        try:
+            found = self._store.decode(kv.key.decode(), kv.value)
+        except Invalid:
+            return None
+        if found is not None:
+            found.metadata.resource_version = kv.mod_revision
+        return found
+
+    def close(self) -> None:
+        self._closed.set()
+        sock = self._connection.sock
+        if sock is not None:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                return
