@@ -1,4 +1,5 @@
 import pytest
+
 from pycalico.api.selector import SelectorError, parse
 
 

@@ -1,1 +1,1 @@
-"""Room under construction."""
+"""The etcd v3 datastore, over etcd's JSON gateway."""

@@ -1,1 +1,1 @@
-"""Room under construction."""
+"""Between Kubernetes objects and Calico's kinds, both directions. Pure."""
