@@ -1,0 +1,137 @@
+"""``pycalico lab``: a thin skin over the lab."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pycalico.lab import frames, remote
+from pycalico.lab.errors import LabError
+from pycalico.lab.uml import Uml
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="The four-node cluster of the walkthrough, in network namespaces on this machine.",
+)
+
+Name = Annotated[str, typer.Option(help="Name of the lab; labs of different names live side by side.")]
+_PASS = {"allow_interspersed_args": False, "ignore_unknown_options": True}
+
+
+@app.command()
+def up(
+    name: Name = "pycalico",
+    kernel: Annotated[str, typer.Option(help="host, or uml for a User-Mode Linux kernel with IPIP.")] = "host",
+    manifests: Annotated[
+        Path | None, typer.Option(help="Directory of YAML to install instead of the lab's own.")
+    ] = None,
+    inside: Annotated[bool, typer.Option("--inside", hidden=True)] = False,
+) -> None:
+    """Bring the cluster up and leave it running."""
+    from rich.console import Console  # noqa: PLC0415 - not needed to say that root is missing
+
+    from pycalico.lab import lab as labs  # noqa: PLC0415 - likewise
+    from pycalico.lab import report  # noqa: PLC0415
+
+    console = Console(highlight=False, soft_wrap=True)
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        console.print(f"[{time.monotonic() - began:5.1f} s] {text}", markup=False)
+
+    with _one_line():
+        lab = labs.Lab(name)
+        labs.signal_exit()
+        try:
+            lab.up(say=say, kernel=kernel, directory=manifests)
+        except labs.AlreadyUp as already:
+            console.print(str(already), markup=False)
+            return
+        except KeyboardInterrupt:
+            raise LabError("interrupted; what was made has been removed") from None
+        if kernel == "host":
+            report.show(console, lab, lab.cluster())
+        if not inside:
+            say("up")
+
+
+@app.command()
+def down(name: Name = "pycalico") -> None:
+    """Remove every namespace, link, process and file of the lab."""
+    from pycalico.lab.lab import Lab  # noqa: PLC0415
+
+    with _one_line():
+        there = Lab(name).down()
+        print(f"lab {name} is down" if there else f"lab {name} was not up")
+
+
+@app.command()
+def status(name: Name = "pycalico") -> None:
+    """Show nodes, BGP sessions and pods."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from pycalico.lab import plan, report, topology  # noqa: PLC0415
+    from pycalico.lab.lab import Lab  # noqa: PLC0415
+    from pycalico.lab.namespaces import join_network  # noqa: PLC0415
+
+    with _one_line():
+        lab = Lab(name)
+        if not lab.is_up():
+            raise LabError(f"lab {name} is not up: run 'make lab' first")
+        uml = lab.uml()
+        if uml is not None:
+            argv = [sys.executable, "-m", "pycalico", "lab", "status", "--name", name]
+            raise typer.Exit(remote.attach(uml, frames.Request(argv)))
+        join_network(topology.path(name, plan.CONTROL_PLANE.name))
+        report.show(Console(highlight=False), lab, lab.cluster())
+
+
+@app.command(context_settings=_PASS)
+def exec(  # noqa: A001 - the verb of kubectl
+    node: Annotated[str, typer.Argument(help="k8s-m, k8s-w0, k8s-w1, k8s-w2, router or outside.")],
+    command: Annotated[list[str], typer.Argument(help="-- and the command to run there.")],
+    name: Name = "pycalico",
+) -> None:
+    """Run a command in a node."""
+    from pycalico.lab.lab import Lab  # noqa: PLC0415
+
+    with _one_line():
+        lab = Lab(name)
+        if not lab.is_up():
+            raise LabError(f"lab {name} is not up: run 'make lab' first")
+        raise typer.Exit(lab.exec(node, command[1:] if command[0] == "--" else command))
+
+
+@app.command(context_settings=_PASS)
+def uml(
+    command: Annotated[list[str], typer.Argument(help="-- and the command to run inside.")],
+    memory: Annotated[int, typer.Option(help="Memory of the kernel in MB.")] = 3072,
+) -> None:
+    """Boot a User-Mode Linux kernel, run a command inside as root, and end it with the command's exit code."""
+    import tempfile  # noqa: PLC0415
+
+    with _one_line(), tempfile.TemporaryDirectory(prefix="pycalico-uml-") as directory:
+        kernel = Uml(Path(directory) / "kernel")
+        kernel.boot(memory_mb=memory)
+        try:
+            code = remote.attach(kernel, frames.Request(command[1:] if command[0] == "--" else command))
+        finally:
+            kernel.stop()
+        raise typer.Exit(code)
+
+
+class _one_line:  # noqa: N801 - reads as a statement
+    """Turns a LabError into one line on stderr and exit code 1."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, LabError):
+            print(f"lab: {error}", file=sys.stderr)
+            raise typer.Exit(1)

@@ -1,0 +1,476 @@
+"""One pod on one node: its network, its containers, its status. A thread each."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from pycalico.datastore.errors import DatastoreError
+from pycalico.lab import images, plugins
+from pycalico.lab.cluster import Cluster, Object, now
+from pycalico.lab.machine import Container, Machine
+
+_log = logging.getLogger(__name__)
+_TICK_S = 0.2
+_SLOW_TICK_S = 1.0
+_BACKOFF_S, _BACKOFF_MAX_S = 0.5, 10.0
+#: The least time between SIGTERM and SIGKILL, also for a forced deletion, as the kubelet has it.
+_LEAST_GRACE_S = 2.0
+_SECRETS = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
+class Host(Protocol):
+    """What a pod needs of its kubelet."""
+
+    machine: Machine
+    cluster: Cluster
+    address: str
+    api_server: tuple[str, int]
+
+    def network(self) -> plugins.PluginList | None: ...
+
+    def attach(self, work: Callable[[], None]) -> None:
+        """Runs ``work`` when it is this pod's turn; pods of a node are attached one after another."""
+
+    def predecessors_gone(self, pod: Pod) -> bool: ...
+
+
+class Pod:
+    """Follows ``self.desired``, which the kubelet keeps; None means that the object is gone."""
+
+    def __init__(self, host: Host, item: Object) -> None:
+        meta = item["metadata"]
+        self.namespace, self.name, self.uid = meta["namespace"], meta["name"], meta["uid"]
+        self.spec = item["spec"]
+        self.desired: Object | None = item
+        self.done = threading.Event()
+        self.wake = threading.Event()
+        self.host_network = bool(self.spec.get("hostNetwork"))
+        #: All start-up probes have passed once; a node is not ready for pods before its agents have started.
+        self.started = False
+        self._item = item
+        self._host = host
+        self._id = secrets.token_hex(32)
+        self._directory = f"/run/pods/{self.uid}"
+        self._addresses: list[str] = [host.address] if self.host_network else []
+        self._netns = "" if self.host_network else f"/run/netns/cni-{hashlib.sha256(self.uid.encode()).hexdigest()[:16]}"
+        self._result: dict[str, Any] | None = None
+        self._attached = False
+        self._states: dict[str, _State] = {
+            one["name"]: _State(one) for one in [*(self.spec.get("initContainers") or []), *self.spec["containers"]]
+        }
+        self._reported: object = None
+        self._start_time = now()
+        threading.Thread(target=self._run, name=f"pod-{self.name}", daemon=True).start()
+
+    def desired_end(self) -> bool:
+        return self.desired is None or bool(self.desired["metadata"].get("deletionTimestamp"))
+
+    def _run(self) -> None:
+        try:
+            self._live()
+        except Exception:
+            _log.exception("pod %s/%s", self.namespace, self.name)
+        while True:
+            try:
+                self._end()
+                break
+            except (DatastoreError, OSError) as error:
+                _log.warning("ending pod %s/%s: %s; trying again", self.namespace, self.name, error)
+                time.sleep(_TICK_S)
+        self.done.set()
+
+    def _live(self) -> None:
+        self._report()
+        while not self.desired_end() and not self._host.predecessors_gone(self):
+            time.sleep(_TICK_S)
+        if not self._prepare():
+            return
+        for spec in self.spec.get("initContainers") or []:
+            if not self._init(self._states[spec["name"]]):
+                return
+        while not self.desired_end():
+            for spec in self.spec["containers"]:
+                self._tend(self._states[spec["name"]])
+            self.started = all(self._states[one["name"]].started for one in self.spec["containers"])
+            self._report()
+            settled = all(self._states[one["name"]].settled() for one in self.spec["containers"])
+            self.wake.wait(_SLOW_TICK_S if settled else _TICK_S)
+            self.wake.clear()
+
+    def _prepare(self) -> bool:
+        """The network, the directory and the service account; False when the pod is to end first."""
+        backoff = _BACKOFF_S
+        while not self.desired_end():
+            try:
+                self._write_account()
+                break
+            except DatastoreError as error:
+                _log.warning("service account of %s/%s: %s", self.namespace, self.name, error)
+                self.wake.wait(backoff)
+                backoff = min(backoff * 2, _BACKOFF_MAX_S)
+        if not self.host_network and not self.desired_end():
+            self._host.machine.run(["ip", "netns", "add", self._netns.rpartition("/")[2]])
+            self._host.machine.run(["ip", "-n", self._netns.rpartition("/")[2], "link", "set", "lo", "up"])
+            self._host.attach(self._attach)
+        return not self.desired_end()
+
+    def _attachment(self) -> plugins.Attachment:
+        ports = [
+            {"hostPort": p["hostPort"], "containerPort": p["containerPort"], "protocol": p.get("protocol", "TCP").lower()}
+            for one in self.spec["containers"]
+            for p in one.get("ports") or []
+            if p.get("hostPort")
+        ]
+        return plugins.Attachment(
+            container_id=self._id,
+            netns="/var" + self._netns,
+            namespace=self.namespace,
+            name=self.name,
+            uid=self.uid,
+            port_mappings=ports,
+        )
+
+    def _attach(self) -> None:
+        """ADD until it succeeds; after a refusal DEL, as a runtime takes the sandbox down again."""
+        backoff = _BACKOFF_S
+        while not self.desired_end():
+            try:
+                network = self._host.network()
+                if network is None:
+                    raise plugins.PluginError("the node has no network configuration yet")
+                self._attached = True
+                self._result = network.add(self._attachment())
+                self._addresses = [one["address"].partition("/")[0] for one in self._result.get("ips") or []]
+                return
+            except plugins.PluginError as error:
+                _log.warning("network of %s/%s: %s; again in %g s", self.namespace, self.name, error, backoff)
+                self._states[self.spec["containers"][0]["name"]].wait("ContainerCreating", str(error))
+                self._report()
+                self._detach_once()
+            self.wake.wait(backoff)
+            self.wake.clear()
+            backoff = min(backoff * 2, _BACKOFF_MAX_S)
+
+    def _detach_once(self) -> bool:
+        if not self._attached:
+            return True
+        try:
+            network = self._host.network()
+            if network is not None:
+                network.delete(self._attachment(), self._result)
+        except plugins.PluginError as error:
+            _log.warning("network of %s/%s: %s", self.namespace, self.name, error)
+            return False
+        self._attached = False
+        return True
+
+    def _write_account(self) -> None:
+        """Token, CA and namespace as files, as the kubelet's projected volume has them."""
+        place = self._host.machine.file(f"{self._directory}/secrets/kubernetes.io/serviceaccount")
+        place.mkdir(parents=True, exist_ok=True)
+        self._host.machine.file(f"{self._directory}/work").mkdir(exist_ok=True)
+        self._host.machine.file(f"/var/log/pods/{self.namespace}_{self.name}").mkdir(parents=True, exist_ok=True)
+        if self.spec.get("automountServiceAccountToken") is False:
+            return
+        account = self.spec.get("serviceAccountName") or "default"
+        token = self._host.cluster.token(self.namespace, account)
+        roots = self._host.cluster.get("ConfigMap", "kube-root-ca.crt", self.namespace) or {}
+        for name, content in {
+            "token": token,
+            "ca.crt": roots.get("data", {}).get("ca.crt", ""),
+            "namespace": self.namespace,
+        }.items():
+            (place / name).touch(mode=0o600)
+            (place / name).write_text(content)
+
+    def _start(self, state: _State) -> bool:
+        path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        try:
+            env = self._environment(state.spec)
+            state.env = env
+            from pycalico.lab import enter
+
+            argv = images.argv(state.spec, f"{enter.programs()}:{path}")
+            state.container = Container(
+                self._host.machine,
+                argv,
+                env,
+                netns=self._netns,
+                hostname="" if self.host_network else self.name,
+                workdir=state.spec.get("workingDir") or f"{self._directory}/work",
+                secrets=f"{self._directory}/secrets",
+                log=f"/var/log/pods/{self.namespace}_{self.name}/{state.spec['name']}.log",
+            )
+        except images.UnknownImage as error:
+            state.wait("ErrImageNeverPull", str(error))
+            return False
+        except (_NoSource, OSError) as error:
+            state.wait("CreateContainerConfigError", str(error))
+            return False
+        except DatastoreError as error:
+            state.wait("CreateContainerConfigError", str(error))
+            return False
+        state.begin()
+        return True
+
+    def _init(self, state: _State) -> bool:
+        """Runs an init container to its success."""
+        backoff = _BACKOFF_S
+        while not self.desired_end():
+            if self._start(state):
+                self._report()
+                while state.container is not None and (code := state.container.exit_code()) is None:
+                    if self.desired_end():
+                        return False
+                    time.sleep(0.05)
+                state.finish(code or 0)
+                if code == 0:
+                    return True
+                state.restarts += 1
+            self._report()
+            self.wake.wait(backoff)
+            self.wake.clear()
+            backoff = min(backoff * 2, _BACKOFF_MAX_S)
+        return False
+
+    def _tend(self, state: _State) -> None:
+        """Starts, restarts and probes one container."""
+        if state.container is None:
+            if time.monotonic() >= state.not_before and not state.final:
+                self._start(state) or state.delay()
+            return
+        code = state.container.exit_code()
+        if code is None:
+            if not state.probe():
+                _log.warning("container %s of %s/%s is not alive", state.spec["name"], self.namespace, self.name)
+                state.container.stop(_LEAST_GRACE_S)
+            return
+        state.finish(code)
+        policy = self.spec.get("restartPolicy", "Always")
+        if policy == "Never" or (policy == "OnFailure" and code == 0):
+            state.final = True
+            return
+        state.restarts += 1
+        state.delay()
+
+    def _environment(self, spec: Object) -> dict[str, str]:
+        host, port = self._host.api_server
+        env = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": str(port), "HOSTNAME": self.name}
+        if self.host_network:
+            env["HOSTNAME"] = self._host.machine.name
+        for one in spec.get("env") or []:
+            value = one.get("value", "") if "valueFrom" not in one else self._from(one["name"], one["valueFrom"])
+            if value is not None:
+                env[one["name"]] = value
+        return env
+
+    def _from(self, name: str, source: Object) -> str | None:
+        if "fieldRef" in source:
+            field = source["fieldRef"]["fieldPath"]
+            fields = {
+                "metadata.name": self.name,
+                "metadata.namespace": self.namespace,
+                "metadata.uid": self.uid,
+                "spec.nodeName": self._host.machine.name,
+                "spec.serviceAccountName": self.spec.get("serviceAccountName", "default"),
+                "status.hostIP": self._host.address,
+                "status.podIP": self._addresses[0] if self._addresses else "",
+            }
+            if field not in fields:
+                raise _NoSource(f"env {name}: field {field} is not offered")
+            return str(fields[field])
+        for reference, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")):
+            if reference in source:
+                wanted = source[reference]
+                found = self._host.cluster.get(kind, wanted["name"], self.namespace) or {}
+                value = (found.get("data") or {}).get(wanted["key"])
+                if value is None and not wanted.get("optional"):
+                    raise _NoSource(f"env {name}: {kind} {wanted['name']} has no key {wanted['key']}")
+                return value
+        raise _NoSource(f"env {name}: its source is not offered")
+
+    def _end(self) -> None:
+        """Stops everything, gives the address back, and removes the object where it still is."""
+        grace = 30.0
+        if self.desired is not None:
+            grace = float(self.desired["metadata"].get("deletionGracePeriodSeconds", 30) or 0)
+        elif "terminationGracePeriodSeconds" in self.spec:
+            grace = 0.0
+        running = [state.container for state in self._states.values() if state.container is not None]
+        stoppers = [threading.Thread(target=one.stop, args=(max(grace, _LEAST_GRACE_S),)) for one in running]
+        for thread in stoppers:
+            thread.start()
+        for thread in stoppers:
+            thread.join()
+        for state in self._states.values():
+            state.container = None
+        if not self.host_network:
+            backoff = _BACKOFF_S
+            while not self._detach_once():
+                time.sleep(backoff)
+                backoff = min(backoff * 2, _BACKOFF_MAX_S)
+            self._host.machine.run(["ip", "netns", "delete", self._netns.rpartition("/")[2]])
+        self._host.machine.run(["rm", "-rf", self._directory])
+        if self.desired is not None:
+            self._host.cluster.delete(self.desired, grace_s=0)
+
+    def _report(self) -> None:
+        """Writes the status if it differs from the one written last."""
+        status = self._status()
+        if status == self._reported or self.desired_end():
+            return
+        try:
+            self._host.cluster.patch_status(self._item, status)
+            self._reported = status
+        except DatastoreError as error:
+            _log.warning("status of %s/%s: %s", self.namespace, self.name, error)
+
+    def _status(self) -> Object:
+        inits = [self._states[one["name"]] for one in self.spec.get("initContainers") or []]
+        mains = [self._states[one["name"]] for one in self.spec["containers"]]
+        initialized = all(state.succeeded for state in inits)
+        ready = initialized and all(state.ready() for state in mains)
+        phase = "Pending"
+        if all(state.final for state in mains):
+            phase = "Succeeded" if all(state.code == 0 for state in mains) else "Failed"
+        elif any(state.ran for state in mains):
+            phase = "Running"
+        flags = {"Initialized": initialized, "Ready": ready, "ContainersReady": ready, "PodScheduled": True}
+        status: Object = {
+            "phase": phase,
+            "hostIP": self._host.address,
+            "startTime": self._start_time,
+            "qosClass": "BestEffort",
+            "conditions": [
+                {"type": kind, "status": "True" if flag else "False", "lastTransitionTime": self._since(kind, flag)}
+                for kind, flag in flags.items()
+            ],
+            "containerStatuses": [state.wire() for state in mains],
+        }
+        if inits:
+            status["initContainerStatuses"] = [state.wire() for state in inits]
+        if self._addresses:
+            status["podIP"] = self._addresses[0]
+            status["podIPs"] = [{"ip": address} for address in self._addresses]
+        return status
+
+    def _since(self, kind: str, flag: bool) -> str:
+        """When the condition last changed: from the status written before."""
+        if isinstance(self._reported, dict):
+            for one in self._reported["conditions"]:
+                if one["type"] == kind and one["status"] == str(flag):
+                    return str(one["lastTransitionTime"])
+        return now()
+
+
+class _NoSource(Exception):
+    pass
+
+
+class _State:
+    """One container's course so far."""
+
+    def __init__(self, spec: Object) -> None:
+        self.spec = spec
+        self.container: Container | None = None
+        self.env: dict[str, str] = {}
+        self.restarts = 0
+        self.ran = self.final = self.succeeded = False
+        self.code: int | None = None
+        self.not_before = 0.0
+        self.started = "startupProbe" not in spec
+        self._state: Object = {"waiting": {"reason": "ContainerCreating"}}
+        self._backoff = _BACKOFF_S
+        self._probes = {kind: _Probe(spec[kind]) for kind in ("startupProbe", "readinessProbe", "livenessProbe") if kind in spec}
+        self._ready = "readinessProbe" not in spec
+        self._began = 0.0
+        self._id = ""
+
+    def begin(self) -> None:
+        self.ran, self._began, self._id = True, time.monotonic(), secrets.token_hex(32)
+        self._state = {"running": {"startedAt": now()}}
+        for probe in self._probes.values():
+            probe.reset()
+
+    def finish(self, code: int) -> None:
+        self.container, self.code, self.succeeded = None, code, code == 0
+        if time.monotonic() - self._began > 10 * _BACKOFF_MAX_S:
+            self._backoff = _BACKOFF_S
+        reason = "Completed" if code == 0 else "Error"
+        self._state = {"terminated": {"exitCode": code, "reason": reason, "finishedAt": now()}}
+        self._ready = "readinessProbe" not in self.spec
+
+    def wait(self, reason: str, message: str) -> None:
+        self._state = {"waiting": {"reason": reason, "message": message}}
+
+    def delay(self) -> None:
+        self.not_before = time.monotonic() + self._backoff
+        self._backoff = min(self._backoff * 2, _BACKOFF_MAX_S)
+
+    def ready(self) -> bool:
+        return self.container is not None and self.started and self._ready
+
+    def settled(self) -> bool:
+        return self.final or self.ready()
+
+    def probe(self) -> bool:
+        """Runs the probes that are due; False when the container has to be restarted."""
+        if self.container is None:
+            return True
+        if not self.started:
+            outcome = self._probes["startupProbe"].due(self.container, self.env)
+            self.started = bool(outcome)
+            return not self._probes["startupProbe"].exhausted()
+        if "readinessProbe" in self._probes:
+            outcome = self._probes["readinessProbe"].due(self.container, self.env, hurry=not self._ready)
+            if outcome or (outcome is False and self._probes["readinessProbe"].exhausted()):
+                self._ready = outcome
+        if "livenessProbe" in self._probes:
+            self._probes["livenessProbe"].due(self.container, self.env)
+            return not self._probes["livenessProbe"].exhausted()
+        return True
+
+    def wire(self) -> Object:
+        return {
+            "name": self.spec["name"],
+            "image": self.spec.get("image", ""),
+            "imageID": "",
+            "containerID": f"lab://{self._id}" if self._id else "",
+            "ready": self.ready() or (self.succeeded and "terminated" in self._state),
+            "started": self.started and self.container is not None,
+            "restartCount": self.restarts,
+            "state": self._state,
+        }
+
+
+class _Probe:
+    """An exec probe (others count as passed). A failing readiness probe is repeated each second."""
+
+    def __init__(self, spec: Object) -> None:
+        self._spec = spec
+        self._failures = 0
+        self._next = 0.0
+
+    def reset(self) -> None:
+        self._failures = 0
+        self._next = time.monotonic() + self._spec.get("initialDelaySeconds", 0)
+
+    def due(self, container: Container, env: dict[str, str], *, hurry: bool = False) -> bool | None:
+        """None when it was not time."""
+        if time.monotonic() < self._next:
+            return None
+        command = self._spec.get("exec", {}).get("command")
+        passed = command is None or container.exec(command, env, self._spec.get("timeoutSeconds", 1))[0] == 0
+        self._failures = 0 if passed else self._failures + 1
+        period = self._spec.get("periodSeconds", 10)
+        self._next = time.monotonic() + (min(1.0, period) if hurry and not passed else period)
+        return passed
+
+    def exhausted(self) -> bool:
+        return self._failures >= int(self._spec.get("failureThreshold", 3))
