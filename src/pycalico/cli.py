@@ -11,6 +11,7 @@ import typer.main
 
 #: name → (module, attribute, help). The attribute is a function (a command) or a `typer.Typer` (a group).
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
+    "datastore": ("pycalico.datastore.commands", "app", "Work with the datastore itself."),
     "apiserver": ("pycalico.apiserver.command", "apiserver", "Run the embedded Kubernetes API server."),
     "lab": ("pycalico.lab.cli", "app", "The four-node cluster on this machine."),
 }

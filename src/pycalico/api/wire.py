@@ -6,6 +6,8 @@ Attributes are snake_case (``disable_bgp_export``); Calico writes camelCase with
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 #: Words that are not simply capitalised inside a wire name (the first word is always lower case).
@@ -31,3 +33,13 @@ class Struct(msgspec.Struct, kw_only=True, omit_defaults=True, rename=wire_name)
     A field that upstream always writes has a ``default_factory`` instead: msgspec then never leaves it out,
     and an object that lacks it still decodes.
     """
+
+
+def kept_list() -> list[Any]:
+    """A default_factory for a list that is written even when empty (msgspec leaves out an empty ``list``)."""
+    return []
+
+
+def kept_dict() -> dict[str, Any]:
+    """The same for a map."""
+    return {}

@@ -22,7 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from pycalico.apiserver import errors, kinds
-from pycalico.apiserver.connection import Request
+from pycalico.apiserver.http1 import Request
 from pycalico.apiserver.store import Store
 
 ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
@@ -82,7 +82,7 @@ def names_of(host: str) -> list[str]:
     """The names and addresses a server bound to ``host`` is reached by."""
     found = ["127.0.0.1", "::1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
              "kubernetes.default.svc.cluster.local", "10.96.0.1"]  # fmt: skip
-    if host not in found and host not in ("0.0.0.0", "::"):  # noqa: S104 (compared, not bound)
+    if host not in found and host not in ("0.0.0.0", "::"):
         found.append(host)
     return found
 
@@ -149,6 +149,7 @@ class Authenticator:
         """Make a token for a service account.
 
         Args:
+            account: the ServiceAccount.
             spec: of a TokenRequest; ``expirationSeconds`` at least 600 (default 3600), ``audiences``.
 
         Returns:
@@ -162,7 +163,9 @@ class Authenticator:
         if not isinstance(lifetime, int) or lifetime < 600:
             text = f"Invalid value: {lifetime}: may not specify a duration less than 10 minutes"
             raise errors.invalid(
-                kinds.SERVICE_ACCOUNT, metadata["name"], [("spec.expirationSeconds", "FieldValueInvalid", text)]
+                kinds.SERVICE_ACCOUNT,
+                metadata["name"],
+                [("spec.expirationSeconds", "FieldValueInvalid", text)],
             )
         start = int(time.time())
         end = start + min(lifetime, _YEAR_S)

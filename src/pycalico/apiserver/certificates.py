@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ def make(directory: Path, hosts: list[str], lifetime_s: int) -> dict[str, bytes]
         for host in hosts
     ]
     server = (_name("kube-apiserver", ""), ExtendedKeyUsageOID.SERVER_AUTH, alternatives)
+    admin: tuple[x509.Name, x509.ObjectIdentifier, list[x509.GeneralName]]
     admin = (_name(ADMIN, "system:masters"), ExtendedKeyUsageOID.CLIENT_AUTH, [])
     for file, (name, purpose, others) in {"server": server, "admin": admin}.items():
         key = ec.generate_private_key(ec.SECP256R1())
@@ -65,7 +66,7 @@ def _name(common: str, organization: str) -> x509.Name:
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, lifetime_s: int
 ) -> x509.CertificateBuilder:
-    start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    start = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -73,7 +74,7 @@ def _builder(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
-        .not_valid_after(start + datetime.timedelta(seconds=lifetime_s))
+        .not_valid_after(start + dt.timedelta(seconds=lifetime_s))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
 

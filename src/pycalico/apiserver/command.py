@@ -15,7 +15,9 @@ def apiserver(
         Path | None, typer.Option(help="File to write a kubeconfig to, once the server serves.")
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 6443,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 6443,
     insecure: Annotated[bool, typer.Option("--insecure", help="Plain HTTP instead of TLS.")] = False,
     history: Annotated[float, typer.Option(min=0, help="Seconds a broken watch can be resumed for.")] = 600.0,
     history_events: Annotated[int, typer.Option(min=0, help="Most changes kept for that.")] = 20_000,

@@ -5,7 +5,7 @@ brought it. A response may turn into a `Stream`, whose chunks are written as cha
 or queue for each watcher.
 
 Deadlines: TLS handshake and request head `HEAD_S`, body `BODY_S`, between requests `IDLE_S`.
-Bounds: head `MAX_HEAD`, body `MAX_BODY`, unread output of a stream `MAX_BEHIND` (then the stream is cut).
+Bounds: head `MAX_HEAD`, body `http1.MAX_BODY`, unread output of a stream `MAX_BEHIND` (then the stream is cut).
 """
 
 from __future__ import annotations
@@ -16,33 +16,19 @@ import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final, cast
-from urllib.parse import parse_qsl, unquote
+
+from pycalico.apiserver import http1
+from pycalico.apiserver.http1 import Request
 
 HEAD_S: Final = 8.0
 BODY_S: Final = 30.0
 IDLE_S: Final = 120.0
 MAX_HEAD: Final = 64 * 1024
-MAX_BODY: Final = 3 * 1024 * 1024  # what a kube-apiserver accepts
 MAX_BEHIND: Final = 32 * 1024 * 1024
 
 log = logging.getLogger(__name__)
 _REASONS: Final = {s.value: s.phrase for s in HTTPStatus}
 JSON: Final = "application/json"
-
-
-class Request:
-    """A parsed request; ``user`` is filled in by authentication, ``peer`` is the client certificate."""
-
-    __slots__ = ("body", "headers", "method", "path", "peer", "query", "user")
-
-    def __init__(self, method: str, path: str, query: dict[str, str], headers: dict[str, str]) -> None:
-        self.method = method
-        self.path = path
-        self.query = query
-        self.headers = headers
-        self.body = b""
-        self.peer: dict[str, object] | None = None
-        self.user = ""
 
 
 class Stream:
@@ -97,13 +83,6 @@ Handler = Callable[[Request], Response]
 
 def frame(payload: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(payload), payload)
-
-
-class _BadRequest(Exception):
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-        self.text = text
 
 
 class Connection(asyncio.Protocol):
@@ -163,7 +142,7 @@ class Connection(asyncio.Protocol):
                 self._request = None
                 self.deadline = time.monotonic() + IDLE_S
                 self._answer(request)
-        except _BadRequest as e:
+        except http1.BadRequest as e:
             self._refuse(e)
 
     def _read_head(self) -> bool:
@@ -173,15 +152,15 @@ class Connection(asyncio.Protocol):
         end = buffer.find(b"\r\n\r\n")
         if end < 0:
             if len(buffer) > MAX_HEAD:
-                raise _BadRequest(431, "request head is too large")
+                raise http1.BadRequest(431, "request head is too large")
             return False
         if end > MAX_HEAD:
-            raise _BadRequest(431, "request head is too large")
+            raise http1.BadRequest(431, "request head is too large")
         head = bytes(buffer[:end])
         del buffer[: end + 4]
-        self._request = request = _parse_head(head)
+        self._request = request = http1.parse_head(head)
         self._close_after = request.headers.get("connection", "").lower() == "close"
-        self._need = _body_length(request)
+        self._need = http1.body_length(request)
         self.deadline = time.monotonic() + BODY_S
         transport = self._transport
         if transport is not None and transport.get_extra_info("peercert"):
@@ -198,10 +177,10 @@ class Connection(asyncio.Protocol):
             request.body = bytes(buffer[: self._need])
             del buffer[: self._need]
             return True
-        parsed = _dechunk(buffer)
+        parsed = http1.dechunk(buffer)
         if parsed is None:
-            if len(buffer) > MAX_BODY * 2:
-                raise _BadRequest(413, "request body is too large")
+            if len(buffer) > http1.MAX_BODY * 2:
+                raise http1.BadRequest(413, "request body is too large")
             return False
         request.body, used = parsed
         del buffer[:used]
@@ -231,7 +210,7 @@ class Connection(asyncio.Protocol):
             transport.close()
             self._transport = None
 
-    def _refuse(self, bad: _BadRequest) -> None:
+    def _refuse(self, bad: http1.BadRequest) -> None:
         text = bad.text.encode()
         head = f"HTTP/1.1 {bad.status} {_REASONS.get(bad.status, 'Bad')}\r\nContent-Type: text/plain\r\n"
         if self._transport is not None:
@@ -270,65 +249,3 @@ class Connection(asyncio.Protocol):
             stream.end()
         if self._transport is not None:
             self._transport.close()
-
-
-def _parse_head(head: bytes) -> Request:
-    lines = head.decode("latin-1").split("\r\n")
-    parts = lines[0].split(" ")
-    if len(parts) != 3 or not parts[2].startswith("HTTP/1.") or not parts[1].startswith("/"):
-        raise _BadRequest(400, "not an HTTP/1.1 request")
-    headers: dict[str, str] = {}
-    for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        if not colon or not name or name != name.strip():
-            raise _BadRequest(400, "malformed header line")
-        name = name.lower()
-        value = value.strip()
-        headers[name] = f"{headers[name]},{value}" if name in headers else value
-    if parts[2] == "HTTP/1.0":
-        headers["connection"] = "close"
-    path, _, query = parts[1].partition("?")
-    if "%" in path:
-        path = unquote(path)
-    pairs = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
-    return Request(parts[0], path, pairs, headers)
-
-
-def _body_length(request: Request) -> int:
-    if "transfer-encoding" in request.headers:
-        if request.headers["transfer-encoding"].lower() != "chunked" or "content-length" in request.headers:
-            raise _BadRequest(400, "this transfer encoding is not understood")
-        return -1
-    text = request.headers.get("content-length", "0")
-    if not text.isascii() or not text.isdigit():
-        raise _BadRequest(400, "malformed Content-Length")
-    if len(text) > 12 or int(text) > MAX_BODY:
-        raise _BadRequest(413, f"request body is larger than {MAX_BODY} bytes")
-    return int(text)
-
-
-def _dechunk(buffer: bytearray) -> tuple[bytes, int] | None:
-    """The whole chunked body and how many bytes it took, or None while it is incomplete."""
-    at = 0
-    body = bytearray()
-    while True:
-        line_end = buffer.find(b"\r\n", at)
-        if line_end < 0:
-            return None
-        try:
-            size = int(bytes(buffer[at:line_end]).split(b";")[0], 16)
-        except ValueError:
-            raise _BadRequest(400, "malformed chunk") from None
-        if size < 0 or len(body) + size > MAX_BODY:
-            raise _BadRequest(413, f"request body is larger than {MAX_BODY} bytes")
-        at = line_end + 2
-        if size == 0:
-            end = buffer.find(b"\r\n", at)
-            while end > at:  # trailers
-                at = end + 2
-                end = buffer.find(b"\r\n", at)
-            return None if end < 0 else (bytes(body), end + 2)
-        if len(buffer) < at + size + 2:
-            return None
-        body += buffer[at : at + size]
-        at += size + 2

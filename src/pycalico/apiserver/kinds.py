@@ -55,10 +55,11 @@ class Resource(msgspec.Struct, frozen=True, eq=False):
 
 _POD_FIELDS = ("spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName",
                "spec.hostNetwork", "status.phase", "status.podIP", "status.nominatedNodeName")  # fmt: skip
-_EVENT_FIELDS = tuple(
-    f"involvedObject.{f}"
-    for f in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
-) + ("reason", "reportingComponent", "source", "type")
+_EVENT_FIELDS = (
+    "reason", "reportingComponent", "source", "type",
+    *(f"involvedObject.{field}" for field in
+      ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")),
+)  # fmt: skip
 _RBAC = "rbac.authorization.k8s.io"
 _CREATE = ("create",)
 R = Resource

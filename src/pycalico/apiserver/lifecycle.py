@@ -137,9 +137,9 @@ class Lifecycle:
                     left |= not self._verbs.delete(resource, entry.key, DeleteOptions()).gone
                 else:
                     left = True
-        entry = None if left else self._store.get("namespaces", ("", name))
-        if entry is not None and not entry.obj["metadata"].get("finalizers"):
-            self._store.remove("namespaces", entry.key)
+        namespace = None if left else self._store.get("namespaces", ("", name))
+        if namespace is not None and not namespace.obj["metadata"].get("finalizers"):
+            self._store.remove("namespaces", namespace.key)
 
     def _empty_crd(self, name: str) -> None:
         resource = self._registry.by_id(name)

@@ -40,7 +40,9 @@ def check_metadata(resource: Resource, metadata: dict[str, Any]) -> None:
     causes = [("metadata.name", "FieldValueInvalid", text) for text in _name_faults(resource, name)]
     for key, value in (metadata.get("labels") or {}).items():
         if not _KEY.match(key):
-            causes.append(("metadata.labels", "FieldValueInvalid", f'Invalid value: "{key}": not a label key'))
+            causes.append(
+                ("metadata.labels", "FieldValueInvalid", f'Invalid value: "{key}": not a label key')
+            )
         if len(value) > 63 or not _VALUE.match(value):
             text = (
                 f'Invalid value: "{value}": a valid label must be an empty string or consist of at most 63 '
@@ -61,7 +63,7 @@ def _name_faults(resource: Resource, name: str) -> list[str]:
         return ["Required value: name or generateName is required"]
     if resource.group == "rbac.authorization.k8s.io":
         bad = name in (".", "..") or "/" in name or "%" in name
-        return [f'Invalid value: "{name}": may not contain \'/\' or \'%\''] if bad else []
+        return [f"Invalid value: \"{name}\": may not contain '/' or '%'"] if bad else []
     if resource.id == "namespaces":
         regex, limit, text = _LABEL, 63, _LABEL_TEXT
     elif resource.id == "services":

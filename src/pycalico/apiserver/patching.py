@@ -206,7 +206,9 @@ def _in_order(items: list[Any], order: list[Any], merge_key: str) -> list[Any]:
     def place(item: Any) -> int | None:
         for index, wanted in enumerate(order):
             same = (
-                isinstance(wanted, dict) and isinstance(item, dict) and wanted.get(merge_key) == item.get(merge_key)
+                isinstance(wanted, dict)
+                and isinstance(item, dict)
+                and wanted.get(merge_key) == item.get(merge_key)
                 if merge_key
                 else wanted == item
             )

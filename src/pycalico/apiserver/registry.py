@@ -38,7 +38,8 @@ class Registry:
     def by_kind(self, api_version: str, kind: str) -> Resource | None:
         group, _, version = api_version.rpartition("/")
         return next(
-            (r for r in self._by_path.values() if (r.group, r.version, r.kind) == (group, version, kind)), None
+            (r for r in self._by_path.values() if (r.group, r.version, r.kind) == (group, version, kind)),
+            None,
         )
 
     def all(self) -> list[Resource]:

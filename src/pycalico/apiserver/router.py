@@ -7,28 +7,25 @@ import binascii
 import logging
 import random
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
-from pycalico.apiserver import discovery, errors, openapi, patching, selectors, store, subresources, tables
+from pycalico.apiserver import errors, forms, parameters, patching, selectors, store, subresources
 from pycalico.apiserver.auth import Authenticator
-from pycalico.apiserver.connection import JSON, Request, Response
+from pycalico.apiserver.connection import Response
+from pycalico.apiserver.documents import Documents
+from pycalico.apiserver.http1 import Request
 from pycalico.apiserver.kinds import Resource
 from pycalico.apiserver.mergekeys import shape_of
 from pycalico.apiserver.registry import Registry
-from pycalico.apiserver.verbs import DeleteOptions, Options, Verbs, Written
+from pycalico.apiserver.verbs import Verbs, Written
 from pycalico.apiserver.watching import Filter, Hub, Shown, Watcher
 
 log = logging.getLogger(__name__)
 Obj = dict[str, Any]
 _encode = msgspec.json.encode
 
-JSON_PATCH: Final = "application/json-patch+json"
-MERGE_PATCH: Final = "application/merge-patch+json"
-STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
-APPLY_PATCH: Final = "application/apply-patch+yaml"
 _OPEN: Final = frozenset({"/healthz", "/livez", "/readyz", "/version"})
 _PAGES: Final = 64  # list snapshots kept for paging clients
 
@@ -63,10 +60,9 @@ class Router:
         self._verbs = verbs
         self._hub = hub
         self._auth = authenticator
-        self._address = address
         self._subresources = subresources.Subresources(objects, verbs, authenticator)
         self._pages: OrderedDict[str, tuple[int, list[store.Entry]]] = OrderedDict()
-        self._documents: dict[str, tuple[int, bytes]] = {}
+        self._documents = Documents(registry, address)
 
     def handle(self, request: Request) -> Response:
         try:
@@ -75,13 +71,13 @@ class Router:
             extra = {401: (("WWW-Authenticate", "Bearer"),), 429: (("Retry-After", "1"),)}
             return Response(e.code, _encode(e.to_wire()), headers=extra.get(e.code, ()))
         except store.StoreError as e:
-            log.error("%s", e)
-            return _failure(str(e))
+            log.error("%s", e)  # noqa: TRY400 (one line says it)
+            return forms.failure(str(e))
         except RecursionError:
             return Response(400, _encode(errors.bad_request("the object is nested too deeply").to_wire()))
         except Exception:
             log.exception("request %s %s failed", request.method, request.path)
-            return _failure("the server met an unexpected condition; its log says more")
+            return forms.failure("the server met an unexpected condition; its log says more")
 
     def _answer(self, request: Request) -> Response:
         path = request.path.rstrip("/") or "/"
@@ -93,60 +89,7 @@ class Router:
             return self._resource(request, target)
         if request.method not in ("GET", "HEAD"):
             raise errors.no_such_path() if not path.startswith("/api") else errors.method_not_allowed()
-        return self._document(path, request.headers.get("accept", ""))
-
-    # --- documents ------------------------------------------------------------------------------------
-
-    def _document(self, path: str, accept: str) -> Response:
-        form = "v2" if "v=v2;" in accept + ";" else "v2beta1" if "v=v2beta1" in accept else ""
-        if path in ("/api", "/apis") and form and "APIGroupDiscoveryList" in accept:
-            body = self._cached(
-                f"{path} {form}",
-                lambda: discovery.aggregated(self._registry, core=path == "/api", form=form),
-            )
-            return Response(200, body, f"{JSON};g=apidiscovery.k8s.io;v={form};as=APIGroupDiscoveryList")
-        content_type = JSON
-        if path == "/openapi/v2" and "protobuf" in accept and JSON not in accept:
-            raise errors.StatusError(406, "NotAcceptable", "only application/json is available here")
-        return Response(200, self._cached(path, lambda: self._make_document(path)), content_type)
-
-    def _cached(self, name: str, make: Callable[[], Obj | None]) -> bytes:
-        revision, body = self._documents.get(name, (-1, b""))
-        if revision != self._registry.revision:
-            made = make()
-            if made is None:
-                raise errors.no_such_path()
-            body = _encode(made)
-            self._documents[name] = (self._registry.revision, body)
-        return body
-
-    def _make_document(self, path: str) -> Obj | None:
-        registry = self._registry
-        match path.strip("/").split("/"):
-            case ["version"]:
-                return discovery.VERSION
-            case ["api"]:
-                return discovery.core_versions(self._address)
-            case ["apis"]:
-                return discovery.group_list(registry)
-            case ["api", version] if registry.has_group_version("", version):
-                return discovery.resource_list(registry, "", version)
-            case ["apis", group]:
-                return discovery.group(registry, group)
-            case ["apis", group, version] if registry.has_group_version(group, version):
-                return discovery.resource_list(registry, group, version)
-            case ["openapi", "v2"]:
-                return openapi.version_2(registry)
-            case ["openapi", "v3"]:
-                return openapi.index(registry)
-            case ["openapi", "v3", "api", version] if registry.has_group_version("", version):
-                return openapi.version_3(registry, "", version)
-            case ["openapi", "v3", "apis", group, version] if registry.has_group_version(group, version):
-                return openapi.version_3(registry, group, version)
-            case [""]:
-                return {"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3",
-                                  "/readyz", "/version"]}  # fmt: skip
-        return None
+        return self._documents.get(path, request.headers.get("accept", ""))
 
     # --- resources --------------------------------------------------------------------------------------
 
@@ -161,8 +104,10 @@ class Router:
         if not rest:
             return None
         namespace = ""
-        if rest[0] == "namespaces" and len(rest) >= 3 and not (
-            group == "" and len(rest) == 3 and rest[2] in ("status", "finalize")
+        if (
+            rest[0] == "namespaces"
+            and len(rest) >= 3
+            and not (group == "" and len(rest) == 3 and rest[2] in ("status", "finalize"))
         ):
             namespace, rest = rest[1], rest[2:]
         resource = self._registry.find(group, version, rest[0])
@@ -182,7 +127,7 @@ class Router:
         if resource.verbs == ("create",):
             if method != "POST" or target.name:
                 raise errors.method_not_allowed()
-            body = subresources.review(resource, _body(request), request.user, self._auth)
+            body = subresources.review(resource, parameters.body(request), request.user, self._auth)
             return Response(201, _encode(body))
         if not target.name:
             match method:
@@ -192,7 +137,7 @@ class Router:
                     if resource.namespaced and not target.namespace:
                         raise errors.bad_request("an empty namespace may not be set during creation")
                     written = self._verbs.create(
-                        resource, target.namespace, _body(request), _options(request)
+                        resource, target.namespace, parameters.body(request), parameters.options(request)
                     )
                     return self._written(request, resource, written)
                 case "DELETE":
@@ -200,12 +145,12 @@ class Router:
             raise errors.method_not_allowed()
         match method:
             case "GET" | "HEAD":
-                if _true(request.query.get("watch")):
+                if parameters.true(request.query.get("watch")):
                     return self._collection(request, target)
                 return self._one(request, resource, self._verbs.get(resource, target.key))
             case "PUT":
                 written = self._verbs.update(
-                    resource, target.key, _body(request), _options(request), target.sub
+                    resource, target.key, parameters.body(request), parameters.options(request), target.sub
                 )
                 return self._written(request, resource, written)
             case "PATCH":
@@ -222,12 +167,14 @@ class Router:
         if sub == "scale":
             return self._scale(request, target)
         if sub == "finalize":
-            written = self._verbs.update(resource, target.key, _body(request), _options(request))
+            written = self._verbs.update(
+                resource, target.key, parameters.body(request), parameters.options(request)
+            )
             return self._written(request, resource, written)
         if request.method != "POST":
             raise errors.method_not_allowed()
-        dry_run = _options(request).dry_run
-        answer = self._subresources.post(resource, target.key, sub, _body(request), dry_run=dry_run)
+        dry_run = parameters.options(request).dry_run
+        answer = self._subresources.post(resource, target.key, sub, parameters.body(request), dry_run=dry_run)
         return Response(201, _encode(answer))
 
     def _scale(self, request: Request, target: Target) -> Response:
@@ -236,7 +183,7 @@ class Router:
         if request.method == "GET":
             return Response(200, _encode(subresources.scale_of(entry.obj)))
         scale = subresources.scale_of(entry.obj)
-        new = self._patched(request, target, scale) if request.method == "PATCH" else _body(request)
+        new = self._patched(request, target, scale) if request.method == "PATCH" else parameters.body(request)
         replicas = (new.get("spec") or {}).get("replicas", 0)
         if not isinstance(replicas, int) or replicas < 0:
             text = f"Invalid value: {replicas}: must be greater than or equal to 0"
@@ -248,7 +195,7 @@ class Router:
                 obj["metadata"]["resourceVersion"] = version
             return obj
 
-        written = self._verbs.patch(resource, target.key, change, _options(request))
+        written = self._verbs.patch(resource, target.key, change, parameters.options(request))
         return Response(200, _encode(subresources.scale_of(written.entry.obj)))
 
     # --- reading ------------------------------------------------------------------------------------------
@@ -263,11 +210,11 @@ class Router:
     def _collection(self, request: Request, target: Target) -> Response:
         query, resource = request.query, target.resource
         seen = self._filter(request, target)
-        shown = _form(request, resource)
-        if _true(query.get("watch")):
+        shown = forms.form_of(request, resource)
+        if parameters.true(query.get("watch")):
             return self._watch(request, target, seen, shown)
         match_rule = query.get("resourceVersionMatch")
-        asked = _version(query.get("resourceVersion"))
+        asked = parameters.version(query.get("resourceVersion"))
         if match_rule and match_rule not in ("Exact", "NotOlderThan"):
             raise errors.bad_request(f"resourceVersionMatch {match_rule!r} is not known")
         if match_rule and "resourceVersion" not in query:
@@ -276,7 +223,7 @@ class Router:
             raise errors.too_large_resource_version(asked, self._store.rv)
         if match_rule == "Exact" and asked and asked != self._store.rv:
             raise errors.gone("The resourceVersion for the provided list is too old.")
-        limit = _number(query.get("limit"), "limit") or 0
+        limit = parameters.number(query.get("limit"), "limit") or 0
         rv = self._store.rv
         if token := query.get("continue"):
             rv, found = self._page(token)
@@ -291,11 +238,11 @@ class Router:
             metadata["continue"] = self._keep(rv, found[limit:])
             metadata["remainingItemCount"] = len(found) - limit
             found = found[:limit]
-        return Response(200, _list(request, resource, found, metadata, shown))
+        return Response(200, forms.list_body(request, resource, found, metadata, shown))
 
     def _keep(self, rv: int, rest: list[store.Entry]) -> str:
         """Keep the rest of a list for the next page: later pages show the moment of the first."""
-        mark = f"{random.getrandbits(64):016x}"  # noqa: S311 (a handle, not a secret)
+        mark = f"{random.getrandbits(64):016x}"
         self._pages[mark] = (rv, rest)
         while len(self._pages) > _PAGES:
             self._pages.popitem(last=False)
@@ -316,11 +263,11 @@ class Router:
 
     def _watch(self, request: Request, target: Target, seen: Filter, shown: Shown | None) -> Response:
         query, resource = request.query, target.resource
-        version = _version(query.get("resourceVersion"))
-        timeout = _number(query.get("timeoutSeconds"), "timeoutSeconds")
-        initial = _true(query.get("sendInitialEvents"))
+        version = parameters.version(query.get("resourceVersion"))
+        timeout = parameters.number(query.get("timeoutSeconds"), "timeoutSeconds")
+        initial = parameters.true(query.get("sendInitialEvents"))
         bookmarks = None
-        if _true(query.get("allowWatchBookmarks")):
+        if parameters.true(query.get("allowWatchBookmarks")):
             bookmarks = {"kind": resource.kind, "apiVersion": resource.api_version}
         watcher = Watcher(seen, shown, bookmarks)
         return self._hub.open(
@@ -332,24 +279,24 @@ class Router:
         )
 
     def _one(self, request: Request, resource: Resource, entry: store.Entry, code: int = 200) -> Response:
-        asked = _version(request.query.get("resourceVersion"))
+        asked = parameters.version(request.query.get("resourceVersion"))
         if asked and asked > self._store.rv:
             raise errors.too_large_resource_version(asked, self._store.rv)
-        shown = _form(request, resource)
+        shown = forms.form_of(request, resource)
         return Response(code, shown(entry) if shown else entry.raw)
 
     # --- writing ------------------------------------------------------------------------------------------
 
     def _written(self, request: Request, resource: Resource, written: Written) -> Response:
-        shown = _form(request, resource)
+        shown = forms.form_of(request, resource)
         body = shown(written.entry) if shown else written.entry.raw
-        headers = tuple(("Warning", f'299 - "{_quoted(text)}"') for text in written.warnings)
+        headers = tuple(("Warning", f'299 - "{forms.quoted(text)}"') for text in written.warnings)
         return Response(201 if written.created else 200, body, headers=headers)
 
     def _patch(self, request: Request, target: Target) -> Written:
-        options = _options(request)
-        if _content_type(request) == APPLY_PATCH and not target.sub:
-            applied = _body(request)
+        options = parameters.options(request)
+        if parameters.content_type(request) == parameters.APPLY_PATCH and not target.sub:
+            applied = parameters.body(request)
             metadata = applied.get("metadata")
             if isinstance(metadata, dict):
                 metadata.pop("managedFields", None)
@@ -367,30 +314,30 @@ class Router:
         )
 
     def _patched(self, request: Request, target: Target, obj: Obj) -> Any:
-        content_type = _content_type(request)
+        content_type = parameters.content_type(request)
         resource = target.resource
-        allowed = [JSON_PATCH, MERGE_PATCH, APPLY_PATCH]
+        allowed = [parameters.JSON_PATCH, parameters.MERGE_PATCH, parameters.APPLY_PATCH]
         if not resource.custom:
-            allowed.append(STRATEGIC_PATCH)
+            allowed.append(parameters.STRATEGIC_PATCH)
         if content_type not in allowed:
             raise errors.unsupported_media_type(content_type, ", ".join(allowed))
         try:
-            if content_type == APPLY_PATCH:
-                return patching.apply_merge(obj, _body(request), shape_of(resource.id))
-            patch = _decode(request.body)
-            if content_type == JSON_PATCH:
+            if content_type == parameters.APPLY_PATCH:
+                return patching.apply_merge(obj, parameters.body(request), shape_of(resource.id))
+            patch = parameters.decode(request.body)
+            if content_type == parameters.JSON_PATCH:
                 return patching.json_patch(obj, patch)
-            if content_type == MERGE_PATCH:
+            if content_type == parameters.MERGE_PATCH:
                 return patching.merge_patch(obj, patch)
             return patching.strategic_merge_patch(obj, patch, shape_of(resource.id))
         except patching.PatchError as e:
-            if content_type == JSON_PATCH:
+            if content_type == parameters.JSON_PATCH:
                 raise errors.StatusError(422, "Invalid", f"the server rejected our request: {e}") from None
             raise errors.bad_request(str(e)) from None
 
     def _delete(self, request: Request, target: Target) -> Response:
         resource = target.resource
-        written = self._verbs.delete(resource, target.key, _delete_options(request))
+        written = self._verbs.delete(resource, target.key, parameters.delete_options(request))
         if not written.gone or resource.id in ("pods", "services", "serviceaccounts"):
             return self._written(request, resource, written)
         details: Obj = {"name": target.name}
@@ -402,149 +349,10 @@ class Router:
         return Response(200, _encode({**status, "details": details}))
 
     def _delete_collection(self, request: Request, target: Target) -> Response:
-        options = _delete_options(request)
+        options = parameters.delete_options(request)
         seen = self._filter(request, target)
         found = [e for e in self._store.entries(target.resource.id) if seen.selects(e)]
         for entry in found:
             self._verbs.delete(target.resource, entry.key, options)
         metadata: Obj = {"resourceVersion": str(self._store.rv)}
-        return Response(200, _list(request, target.resource, found, metadata, None))
-
-
-# --- forms of answers -------------------------------------------------------------------------------------
-
-
-def _form(request: Request, resource: Resource) -> Shown | None:
-    """How entries are shown to this client; None: as stored."""
-    accept = request.headers.get("accept", "")
-    if "as=Table" in accept:
-        include = request.query.get("includeObject", "Metadata")
-
-        def table(entry: store.Entry) -> bytes:
-            version = {"resourceVersion": entry.obj["metadata"].get("resourceVersion", "")}
-            return _encode(tables.render(resource, [entry.obj], version, include))
-
-        return table
-    if "as=PartialObjectMetadata" in accept:
-        return lambda entry: _encode(_partial(entry.obj))
-    if resource.storage_version and resource.version != resource.storage_version:
-        return lambda entry: _encode({**entry.obj, "apiVersion": resource.api_version})
-    return None
-
-
-def _partial(obj: Obj) -> Obj:
-    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
-
-
-def _list(
-    request: Request, resource: Resource, found: list[store.Entry], metadata: Obj, shown: Shown | None
-) -> bytes:
-    accept = request.headers.get("accept", "")
-    if "as=Table" in accept:
-        include = request.query.get("includeObject", "Metadata")
-        return _encode(tables.render(resource, (e.obj for e in found), metadata, include))
-    kind, version = resource.wire_list_kind, resource.api_version
-    if "as=PartialObjectMetadata" in accept:
-        kind, version = "PartialObjectMetadataList", "meta.k8s.io/v1"
-    items = b",".join([shown(entry) for entry in found] if shown else [entry.raw for entry in found])
-    head = _encode({"kind": kind, "apiVersion": version, "metadata": metadata})
-    return head[:-1] + b',"items":[' + items + b"]}"
-
-
-def _failure(text: str) -> Response:
-    return Response(500, _encode(errors.internal(text).to_wire()))
-
-
-def _quoted(text: str) -> str:
-    return "".join(c for c in text if c.isprintable()).replace("\\", "\\\\").replace('"', '\\"')
-
-
-# --- parameters -------------------------------------------------------------------------------------------
-
-
-def _content_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def _decode(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
-        raise errors.bad_request(f"the body is not valid JSON: {e}") from None
-
-
-def _body(request: Request) -> Obj:
-    content_type = _content_type(request)
-    if content_type in ("application/yaml", APPLY_PATCH):
-        import yaml  # noqa: PLC0415 (75 ms that most servers never need)
-
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        try:
-            body = yaml.load(request.body, Loader=loader)  # noqa: S506 (a safe loader)
-        except yaml.YAMLError as e:
-            raise errors.bad_request(f"the body is not valid YAML: {str(e).splitlines()[0]}") from None
-    elif content_type in (JSON, "", "text/json"):
-        body = _decode(request.body)
-    else:
-        raise errors.unsupported_media_type(content_type, "application/json, application/yaml")
-    if not isinstance(body, dict):
-        raise errors.bad_request("the body of the request must be an object")
-    return body
-
-
-def _true(text: str | None) -> bool:
-    return text is not None and text.lower() in ("true", "1", "")
-
-
-def _number(text: str | None, name: str) -> int | None:
-    if not text:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise errors.bad_request(f"{name} must be a number, not {text!r}") from None
-
-
-def _version(text: str | None) -> int:
-    if not text:
-        return 0
-    if not text.isascii() or not text.isdigit():
-        raise errors.bad_request(f"resourceVersion: Invalid value: {text!r}: must be a number")
-    return int(text)
-
-
-def _options(request: Request) -> Options:
-    return Options(
-        dry_run=_dry_run(request.query.get("dryRun")),
-        field_validation=request.query.get("fieldValidation") or "Warn",
-    )
-
-
-def _dry_run(value: str | None) -> bool:
-    if value not in (None, "", "All"):
-        raise errors.bad_request(f"dryRun: Unsupported value: {value!r}: supported values: \"All\"")
-    return value == "All"
-
-
-def _delete_options(request: Request) -> DeleteOptions:
-    given = _body(request) if request.body.strip() else {}
-    query = request.query
-    preconditions = given.get("preconditions") or {}
-    grace = given.get("gracePeriodSeconds")
-    if grace is None:
-        grace = _number(query.get("gracePeriodSeconds"), "gracePeriodSeconds")
-    if grace is not None and (not isinstance(grace, int) or grace < 0):
-        raise errors.bad_request("gracePeriodSeconds must be a number that is not negative")
-    policy = given.get("propagationPolicy") or query.get("propagationPolicy") or "Background"
-    if given.get("orphanDependents") is True:
-        policy = "Orphan"
-    if policy not in ("Background", "Foreground", "Orphan"):
-        raise errors.bad_request(f"propagationPolicy {policy!r} is not known")
-    dry_run = given.get("dryRun") or []
-    return DeleteOptions(
-        dry_run="All" in dry_run or _dry_run(query.get("dryRun")),
-        grace_s=grace,
-        uid=preconditions.get("uid"),
-        resource_version=preconditions.get("resourceVersion"),
-        propagation=policy,
-    )
+        return Response(200, forms.list_body(request, target.resource, found, metadata, None))

@@ -153,7 +153,7 @@ def _scalar(value: Any, schema: Obj, path: str) -> Iterator[Cause]:
         if (pattern := schema.get("pattern")) and (regex := _pattern(pattern)) and not regex.search(value):
             yield _bad(path, value, f"should match '{pattern}'")
         if len(value) > schema.get("maxLength", math.inf):
-            yield _too(path, value, "long", f"may not be more than {schema['maxLength']} bytes")
+            yield _too(path, "long", f"may not be more than {schema['maxLength']} bytes")
         if len(value) < schema.get("minLength", 0):
             yield _bad(path, value, f"should be at least {schema['minLength']} chars long")
         if (name := schema.get("format")) and not _has_format(value, name):
@@ -175,7 +175,7 @@ def _scalar(value: Any, schema: Obj, path: str) -> Iterator[Cause]:
             yield _bad(path, value, "should be a 32-bit integer")
 
 
-def _too(path: str, value: Any, what: str, why: str) -> Cause:
+def _too(path: str, what: str, why: str) -> Cause:
     return path, f"FieldValueToo{what.capitalize()}", f"Too {what}: {why}"
 
 
@@ -202,7 +202,7 @@ def _object(value: Obj, schema: Obj, path: str) -> Iterator[Cause]:
             yield f"{path}.{name}" if path else name, "FieldValueRequired", "Required value"
     count = len(value)
     if count > schema.get("maxProperties", math.inf):
-        yield _too(path, value, "many", f"{count}: must have at most {schema['maxProperties']} items")
+        yield _too(path, "many", f"{count}: must have at most {schema['maxProperties']} items")
     if count < schema.get("minProperties", 0):
         yield _bad(path, value, f"should have at least {schema['minProperties']} properties")
     extra = schema.get("additionalProperties")
@@ -217,7 +217,7 @@ def _object(value: Obj, schema: Obj, path: str) -> Iterator[Cause]:
 def _array(value: list[Any], schema: Obj, path: str) -> Iterator[Cause]:
     count = len(value)
     if count > schema.get("maxItems", math.inf):
-        yield _too(path, value, "many", f"{count}: must have at most {schema['maxItems']} items")
+        yield _too(path, "many", f"{count}: must have at most {schema['maxItems']} items")
     if count < schema.get("minItems", 0):
         yield _bad(path, value, f"should have at least {schema['minItems']} items")
     if isinstance(items := schema.get("items"), dict):

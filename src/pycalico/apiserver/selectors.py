@@ -40,7 +40,7 @@ def parse_labels(text: str) -> Predicate | None:
 
 def _split(text: str) -> list[str]:
     """Split at the commas that stand outside parentheses."""
-    parts = [part for part in re.split(r",(?![^()]*\))", text)] if text.strip() else []
+    parts = re.split(r",(?![^()]*\))", text) if text.strip() else []
     if any(not part.strip() for part in parts):
         raise errors.bad_request(f"unable to parse requirement: found ',' without a term in {text!r}")
     return parts

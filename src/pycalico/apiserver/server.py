@@ -104,7 +104,9 @@ async def _serve(settings: Settings, objects: store.Store) -> None:
     if settings.kubeconfig is not None:
         _write_kubeconfig(settings, settings.kubeconfig, port, admin_token, root_ca)
     chores = asyncio.create_task(_chores(objects, followers, alive))
-    print(f"apiserver: serving on {'http' if context is None else 'https'}://{settings.host}:{port}", flush=True)
+    print(
+        f"apiserver: serving on {'http' if context is None else 'https'}://{settings.host}:{port}", flush=True
+    )
     await stop.wait()
     chores.cancel()
     server.close()
@@ -147,9 +149,7 @@ def _bootstrap(objects: store.Store, verbs: Verbs, port: int) -> None:
         verbs.create(kinds.SERVICE, "default", service, quiet)
 
 
-async def _chores(
-    objects: store.Store, followers: lifecycle.Lifecycle, alive: set[Connection]
-) -> None:
+async def _chores(objects: store.Store, followers: lifecycle.Lifecycle, alive: set[Connection]) -> None:
     swept = time.monotonic()
     while True:
         await asyncio.sleep(1.0)
@@ -164,7 +164,7 @@ async def _chores(
 
 
 def _write_kubeconfig(settings: Settings, path: Path, port: int, token: str, root_ca: str) -> None:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 (compared)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     host = f"[{host}]" if ":" in host else host
     lines = [
         "apiVersion: v1",

@@ -152,9 +152,7 @@ class Store:
         self.compacted = marks.get("compacted", 1)
         self.rv = max(self.compacted, marks.get("last", 1))
         decode = msgspec.json.Decoder(dict[str, Any]).decode
-        rows = self._db.execute(
-            "SELECT rv, type, resource, namespace, name, value FROM revision ORDER BY rv"
-        )
+        rows = self._db.execute("SELECT rv, type, resource, namespace, name, value FROM revision ORDER BY rv")
         for rv, kind, resource, namespace, name, value in rows:
             table = self.table(resource)
             key = (namespace, name)

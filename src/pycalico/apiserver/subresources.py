@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from typing import Any
 
 from pycalico.apiserver import errors, kinds
@@ -32,7 +32,7 @@ class Subresources:
         account = self._verbs.get(resource, key).obj
         spec = body.get("spec") or {}
         token, end = self._auth.issue(account, spec)
-        when = datetime.datetime.fromtimestamp(end, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        when = dt.datetime.fromtimestamp(end, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return {
             "kind": "TokenRequest",
             "apiVersion": "authentication.k8s.io/v1",
@@ -50,7 +50,9 @@ class Subresources:
 
         def bind(pod: Obj) -> Obj:
             if pod["metadata"].get("deletionTimestamp"):
-                raise errors.conflict(kinds.POD, key[1], f"pod {key[1]} is being deleted, cannot be assigned to a host")
+                raise errors.conflict(
+                    kinds.POD, key[1], f"pod {key[1]} is being deleted, cannot be assigned to a host"
+                )
             if there := pod["spec"].get("nodeName"):
                 why = f'pod {key[1]} is already assigned to node "{there}"'
                 raise errors.conflict(kinds.POD, key[1], why)

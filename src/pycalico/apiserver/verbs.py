@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import secrets
 import uuid
 from collections.abc import Callable
@@ -214,7 +214,9 @@ class Verbs:
         entry = self.get(resource, key)
         have = entry.obj["metadata"]
         if options.uid and options.uid != have["uid"]:
-            why = f"Precondition failed: UID in precondition: {options.uid}, UID in object meta: {have['uid']}"
+            why = (
+                f"Precondition failed: UID in precondition: {options.uid}, UID in object meta: {have['uid']}"
+            )
             raise errors.conflict(resource, key[1], why)
         if options.resource_version and options.resource_version != str(entry.rv):
             why = (
@@ -243,7 +245,7 @@ class Verbs:
             return Written(entry)
         obj = msgspec.json.decode(entry.raw)
         if not marked or grace < have.get("deletionGracePeriodSeconds", 0):
-            when = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=grace)
+            when = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=grace)
             obj["metadata"]["deletionTimestamp"] = when.strftime("%Y-%m-%dT%H:%M:%SZ")
             obj["metadata"]["deletionGracePeriodSeconds"] = grace
         if finalizers:

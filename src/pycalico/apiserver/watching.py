@@ -112,6 +112,9 @@ class Hub:
         """Begin a watch.
 
         Args:
+            resource: the resource id.
+            watcher: filters and renders; its stream is the response's.
+            timeout_s: when the server ends the watch.
             since: the resourceVersion to resume after; None: begin with all objects as ADDED.
             mark_initial: follow those by a bookmark that says so.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from pycalico.api.meta import Resource, kind_field
-from pycalico.api.wire import Struct
+from pycalico.api.wire import Struct, kept_dict, kept_list
 
 
 class AllocationAttribute(Struct):
@@ -25,11 +25,11 @@ class IPAMBlockSpec(Struct):
 
     cidr: str = msgspec.field(default_factory=str)
     affinity: str | None = None
-    allocations: list[int | None] = msgspec.field(default_factory=list)
-    unallocated: list[int] = msgspec.field(default_factory=list)
-    attributes: list[AllocationAttribute] = msgspec.field(default_factory=list)
+    allocations: list[int | None] = msgspec.field(default_factory=kept_list)
+    unallocated: list[int] = msgspec.field(default_factory=kept_list)
+    attributes: list[AllocationAttribute] = msgspec.field(default_factory=kept_list)
     sequence_number: int = msgspec.field(default_factory=int)
-    sequence_number_for_allocation: dict[str, int] = msgspec.field(default_factory=dict)
+    sequence_number_for_allocation: dict[str, int] = msgspec.field(default_factory=kept_dict)
     deleted: bool = msgspec.field(default_factory=bool)
     strict_affinity: bool = msgspec.field(default_factory=bool)
 
@@ -57,7 +57,7 @@ class IPAMHandleSpec(Struct):
     """``block``: how many addresses of each block (by CIDR) the handle was given; an upper bound."""
 
     handle_id: str = msgspec.field(default_factory=str)
-    block: dict[str, int] = msgspec.field(default_factory=dict)
+    block: dict[str, int] = msgspec.field(default_factory=kept_dict)
     deleted: bool = msgspec.field(default_factory=bool)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import msgspec
+
 from pycalico.api.kinds import KINDS, kind_of
 from pycalico.api.meta import Key, R, ResourceList
 from pycalico.api.v3 import kubernetes as kubernetes_kinds
@@ -98,8 +100,8 @@ class KubernetesPolicies(View[core.NetworkPolicy, KubernetesNetworkPolicy]):
 
 
 class _Service(core.Core):
-    spec: kubernetes_kinds.ServiceSpec = kubernetes_kinds.ServiceSpec()
-    status: kubernetes_kinds.ServiceStatus = kubernetes_kinds.ServiceStatus()
+    spec: kubernetes_kinds.ServiceSpec = msgspec.field(default_factory=kubernetes_kinds.ServiceSpec)
+    status: kubernetes_kinds.ServiceStatus = msgspec.field(default_factory=kubernetes_kinds.ServiceStatus)
 
 
 class _Slice(core.Core):

@@ -1,0 +1,63 @@
+"""The syncer: several watches in, one stream of coalesced updates out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from pycalico.datastore.client import Client
+from pycalico.syncer.feeds import Feed, WatchSpec
+from pycalico.syncer.merge import Merger
+from pycalico.syncer.update import SyncStatus, Update
+
+__all__ = ["Batch", "Syncer", "WatchSpec"]
+
+
+class Batch(msgspec.Struct):
+    """What has changed since the last ``take``. The status is that after ``updates`` have been applied."""
+
+    updates: list[Update]
+    status: SyncStatus
+
+
+class Syncer:
+    """Feeds one consumer.
+
+    Per key only the newest state waits, so memory is bounded by the number of keys however slow the consumer
+    is. IN_SYNC comes once, after everything that existed at the start. ``notify`` is called (from a feed's
+    thread, possibly often) when something waits; it must be quick.
+    """
+
+    def __init__(
+        self, client: Client, watches: Sequence[WatchSpec], notify: Callable[[], None] | None = None
+    ) -> None:
+        self._merger = Merger(len(watches), notify)
+        self._feeds = [Feed(client, watch, self._merger) for watch in watches]
+
+    def start(self) -> None:
+        for feed in self._feeds:
+            feed.start()
+
+    def take(self, timeout_s: float | None = None) -> Batch:
+        """Waits up to ``timeout_s`` (None: until something comes or ``stop``) and takes all that waits."""
+        updates, status = self._merger.take(timeout_s)
+        return Batch(updates, status)
+
+    def stop(self) -> None:
+        """Ends the feeds and wakes a waiting ``take``. Threads end on their own."""
+        for feed in self._feeds:
+            feed.stop()
+        self._merger.wake()
+
+    @property
+    def status(self) -> SyncStatus:
+        return self._merger.status
+
+    @property
+    def in_sync(self) -> bool:
+        return self._merger.status is SyncStatus.IN_SYNC
+
+    def last_event_s(self) -> dict[str, float]:
+        """Per kind, the monotonic time at which the datastore last said anything (for health and metrics)."""
+        return {feed.watch.kind.__name__: feed.last_event_s for feed in self._feeds}
