@@ -34,12 +34,10 @@ def up(
     inside: Annotated[bool, typer.Option("--inside", hidden=True)] = False,
 ) -> None:
     """Bring the cluster up and leave it running."""
-    from rich.console import Console  # noqa: PLC0415 - not needed to say that root is missing
-
-    from pycalico.lab import lab as labs  # noqa: PLC0415 - likewise
+    from pycalico.lab import lab as labs  # noqa: PLC0415 - a command loads what it needs
     from pycalico.lab import report  # noqa: PLC0415
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = report.console()
     began = time.monotonic()
 
     def say(text: str) -> None:
@@ -74,8 +72,6 @@ def down(name: Name = "pycalico") -> None:
 @app.command()
 def status(name: Name = "pycalico") -> None:
     """Show nodes, BGP sessions and pods."""
-    from rich.console import Console  # noqa: PLC0415
-
     from pycalico.lab import plan, report, topology  # noqa: PLC0415
     from pycalico.lab.lab import Lab  # noqa: PLC0415
     from pycalico.lab.namespaces import join_network  # noqa: PLC0415
@@ -89,7 +85,7 @@ def status(name: Name = "pycalico") -> None:
             argv = [sys.executable, "-m", "pycalico", "lab", "status", "--name", name]
             raise typer.Exit(remote.attach(uml, frames.Request(argv)))
         join_network(topology.path(name, plan.CONTROL_PLANE.name))
-        report.show(Console(highlight=False), lab, lab.cluster())
+        report.show(report.console(), lab, lab.cluster())
 
 
 @app.command(context_settings=_PASS)

@@ -1,6 +1,6 @@
 """What an image name means where there are no images: a program of this machine.
 
-An image names its entrypoint; a container's own ``command`` replaces it, its ``args`` follow. A command that is not on
+An image names its entrypoint and arguments; a container's own ``command`` and ``args`` replace them. A command that is not on
 the machine but is one of busybox's applets runs as such.
 """
 
@@ -9,15 +9,24 @@ from __future__ import annotations
 import functools
 import shutil
 import subprocess
+from typing import NamedTuple
 
 from pycalico.lab.cluster import Object
 
-#: Image without registry and tag → entrypoint.
-ENTRYPOINTS: dict[str, list[str]] = {
-    "pycalico/node": ["pycalico", "node", "run"],
-    "pycalico/cni": ["calico", "install"],
-    "pycalico/kube-controllers": ["calico-kube-controllers"],
-    "busybox": ["sh"],
+
+class Program(NamedTuple):
+    """``entrypoint`` always runs; ``arguments`` are the default of a container without ``args``."""
+
+    entrypoint: list[str]
+    arguments: list[str]
+
+
+#: By image without registry and tag.
+PROGRAMS = {
+    "pycalico/node": Program(["pycalico", "node", "run"], []),
+    "pycalico/cni": Program(["calico", "install"], []),
+    "pycalico/kube-controllers": Program(["calico-kube-controllers"], []),
+    "busybox": Program([], ["sh"]),
 }
 
 
@@ -28,11 +37,13 @@ class UnknownImage(Exception):
 def argv(container: Object, path: str) -> list[str]:
     """The words to run; ``path`` is where programs are looked up. Raises UnknownImage."""
     image = str(container.get("image", ""))
-    words = list(container.get("command") or ENTRYPOINTS.get(_bare(image), []))
-    if not words:
-        known = ", ".join(sorted(ENTRYPOINTS))
+    program = PROGRAMS.get(_bare(image), Program([], []))
+    command, arguments = container.get("command"), container.get("args")
+    # As a container runtime has it: a given command drops the image's arguments too.
+    words = [*(command or program.entrypoint), *(arguments or ([] if command else program.arguments))]
+    if not command and _bare(image) not in PROGRAMS:
+        known = ", ".join(sorted(PROGRAMS))
         raise UnknownImage(f'image "{image}" has no program in the lab: give a command, or use one of {known}')
-    words += container.get("args") or []
     if not shutil.which(words[0], path=path):
         if words[0] not in _applets():
             raise UnknownImage(f'command "{words[0]}" of image "{image}" is not on this machine')

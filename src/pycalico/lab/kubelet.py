@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
-import time
-from collections.abc import Callable
 
 from pycalico.datastore.errors import DatastoreError
 from pycalico.lab import plan, plugins
@@ -33,7 +32,7 @@ class Kubelet:
         self._all_pods = pods
         self._nodes = nodes
         self._pods: dict[str, Pod] = {}
-        self._turns: queue.Queue[Callable[[], None]] = queue.Queue()
+        self._turns: queue.Queue[Pod] = queue.Queue()
         self._agents_started = False
         self._reported: bool | None = None
         threading.Thread(target=self._run, name=f"kubelet-{node.name}", daemon=True).start()
@@ -42,18 +41,9 @@ class Kubelet:
     def network(self) -> plugins.PluginList | None:
         return plugins.load(self.machine.file(_NET_D), self.machine.run_plugin)
 
-    def attach(self, work: Callable[[], None]) -> None:
+    def take_turn(self, pod: Pod) -> None:
         """Pods are attached in the order of their coming, so that they get addresses in that order."""
-        finished = threading.Event()
-
-        def turn() -> None:
-            try:
-                work()
-            finally:
-                finished.set()
-
-        self._turns.put(turn)
-        finished.wait()
+        self._turns.put(pod)
 
     def predecessors_gone(self, pod: Pod) -> bool:
         """Whether no ending pod of the node still holds the node's own sockets and files."""
@@ -66,7 +56,7 @@ class Kubelet:
 
     def _attach_in_turn(self) -> None:
         while True:
-            self._turns.get()()
+            self._turns.get().attach()
 
     def _run(self) -> None:
         self._all_pods.synced.wait()
@@ -74,15 +64,14 @@ class Kubelet:
             try:
                 node = self._nodes.get("", self._name)
                 if node is not None:
-                    self._pods_of(node)
+                    self._follow_pods()
                     self._report(node)
             except (DatastoreError, OSError, plugins.PluginError) as error:
                 _log.warning("kubelet of %s: %s", self._name, error)
             self.wake.wait(_TICK_S)
             self.wake.clear()
 
-    def _pods_of(self, node: Object) -> None:
-        del node
+    def _follow_pods(self) -> None:
         wanted = {
             item["metadata"]["uid"]: item
             for item in self._all_pods.all()
@@ -155,16 +144,5 @@ def node_object(node: plan.Node) -> Object:
 
 
 def _kernel_version() -> str:
-    import os
-
     return os.uname().release
 
-
-def wait_for(check: Callable[[], bool], timeout_s: float, pause_s: float = 0.1) -> bool:
-    """True as soon as ``check`` holds, False after the time."""
-    deadline = time.monotonic() + timeout_s
-    while not check():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(pause_s)
-    return True

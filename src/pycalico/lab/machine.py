@@ -13,15 +13,7 @@ from pycalico.lab import enter, plugins, process
 
 _PATH = f"{plugins.BIN_DIRS}:{enter.environment()['PATH']}"
 
-#: Runs in the node: a mount and pid namespace of the container's own, its service account where clients look.
-_CONTAINER = """\
-mount -t proc proc /proc
-if [ -n "$2" ]; then mkdir -p /run/secrets; mount --bind "$2" /run/secrets; fi
-if [ -n "$3" ]; then hostname "$3"; fi
-cd "$1"
-shift 3
-exec "$@"
-"""
+_SCRIPT = str(Path(__file__).with_name("container.sh"))
 
 
 class Machine:
@@ -74,7 +66,7 @@ class Container:
         spaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
         if hostname:
             spaces.append("--uts")
-        script = ["sh", "-ec", _CONTAINER, "container", workdir, secrets, hostname]
+        script = ["sh", _SCRIPT, workdir, secrets, hostname]
         where = str(machine.file(netns)) if netns else ""
         self._machine = machine
         self._netns = netns

@@ -7,11 +7,10 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from pycalico.datastore.errors import DatastoreError
-from pycalico.lab import images, plugins
+from pycalico.lab import enter, images, plugins
 from pycalico.lab.cluster import Cluster, Object, now
 from pycalico.lab.machine import Container, Machine
 
@@ -34,8 +33,8 @@ class Host(Protocol):
 
     def network(self) -> plugins.PluginList | None: ...
 
-    def attach(self, work: Callable[[], None]) -> None:
-        """Runs ``work`` when it is this pod's turn; pods of a node are attached one after another."""
+    def take_turn(self, pod: Pod) -> None:
+        """Has ``pod.attach`` called when it is the pod's turn."""
 
     def predecessors_gone(self, pod: Pod) -> bool: ...
 
@@ -66,6 +65,9 @@ class Pod:
         }
         self._reported: object = None
         self._start_time = now()
+        self._prepared, self._networked = threading.Event(), threading.Event()
+        if not self.host_network:
+            host.take_turn(self)
         threading.Thread(target=self._run, name=f"pod-{self.name}", daemon=True).start()
 
     def desired_end(self) -> bool:
@@ -76,6 +78,7 @@ class Pod:
             self._live()
         except Exception:
             _log.exception("pod %s/%s", self.namespace, self.name)
+        self._prepared.set()
         while True:
             try:
                 self._end()
@@ -117,7 +120,9 @@ class Pod:
         if not self.host_network and not self.desired_end():
             self._host.machine.run(["ip", "netns", "add", self._netns.rpartition("/")[2]])
             self._host.machine.run(["ip", "-n", self._netns.rpartition("/")[2], "link", "set", "lo", "up"])
-            self._host.attach(self._attach)
+        self._prepared.set()
+        if not self.host_network:
+            self._networked.wait()
         return not self.desired_end()
 
     def _attachment(self) -> plugins.Attachment:
@@ -136,8 +141,16 @@ class Pod:
             port_mappings=ports,
         )
 
+    def attach(self) -> None:
+        """Waits until the pod is prepared, then ADD until it succeeds or the pod ends."""
+        self._prepared.wait()
+        try:
+            self._attach()
+        finally:
+            self._networked.set()
+
     def _attach(self) -> None:
-        """ADD until it succeeds; after a refusal DEL, as a runtime takes the sandbox down again."""
+        """After a refusal DEL, as a runtime takes the sandbox down again."""
         backoff = _BACKOFF_S
         while not self.desired_end():
             try:
@@ -194,8 +207,6 @@ class Pod:
         try:
             env = self._environment(state.spec)
             state.env = env
-            from pycalico.lab import enter
-
             argv = images.argv(state.spec, f"{enter.programs()}:{path}")
             state.container = Container(
                 self._host.machine,

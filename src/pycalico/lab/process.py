@@ -10,11 +10,12 @@ from pathlib import Path
 
 
 def start_time(pid: int) -> str:
-    """Clock ticks since boot (field 22 of /proc/PID/stat); empty when there is no such process."""
+    """Clock ticks since boot (field 22 of /proc/PID/stat); empty when it has ended, reaped or not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
         return ""
+    return "" if fields[0] in "ZX" else fields[19]
 
 
 def identity(pid: int) -> str:

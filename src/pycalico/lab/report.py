@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 
 from rich.console import Console
@@ -19,6 +20,11 @@ _NEXT = (
     "pycalico lab walkthrough",
     "pycalico lab down",
 )
+
+
+def console() -> Console:
+    """Colours only on a terminal; wide enough for the tables, which a narrow terminal folds by itself."""
+    return Console(highlight=False, soft_wrap=True, width=max(140, shutil.get_terminal_size().columns))
 
 
 def show(console: Console, lab: Lab, cluster: Cluster, *, prefix: str = "") -> None:
