@@ -90,7 +90,7 @@ def status(name: Name = "pycalico") -> None:
 
 @app.command(context_settings=_PASS)
 def exec(  # noqa: A001 - the verb of kubectl
-    node: Annotated[str, typer.Argument(help="k8s-m, k8s-w0, k8s-w1, k8s-w2, router or outside.")],
+    node: Annotated[str, typer.Argument(help="k8s-m, k8s-w0, k8s-w1, k8s-w2, router, outside, or pod/[NAMESPACE/]NAME.")],
     command: Annotated[list[str], typer.Argument(help="-- and the command to run there.")],
     name: Name = "pycalico",
 ) -> None:
@@ -120,6 +120,34 @@ def uml(
         finally:
             kernel.stop()
         raise typer.Exit(code)
+
+
+@app.command()
+def walkthrough(
+    name: Name = "pycalico",
+    write: Annotated[Path | None, typer.Option(help="File to write the transcript to.")] = None,
+) -> None:
+    """Run the walkthrough's commands against a lab that is up, and check what they print."""
+    from pycalico.lab import walkthrough as walk  # noqa: PLC0415 - a command loads what it needs
+    from pycalico.lab.lab import Lab  # noqa: PLC0415
+
+    with _one_line():
+        lab = Lab(name)
+        if not lab.is_up():
+            raise LabError(f"lab {name} is not up: run 'make lab' first")
+        kernel = "uml" if lab.uml() is not None else "host"
+        outcomes = []
+        for outcome in walk.run(lab, patience=walk.PATIENCE[kernel]):
+            outcomes.append(outcome)
+            print(f"{'ok  ' if not outcome.problems else 'FAIL'} {outcome.step.node}: {outcome.command}", flush=True)
+            for problem in outcome.problems:
+                print(f"     {problem}", file=sys.stderr)
+        wrong = sum(bool(outcome.problems) for outcome in outcomes)
+        if wrong:
+            raise LabError(f"{wrong} of {len(outcomes)} commands did not print what they must")
+        if write is not None:
+            walk.write(write, walk.render(outcomes, kernel=kernel))
+            print(f"wrote {write}")
 
 
 class _one_line:  # noqa: N801 - reads as a statement

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -48,7 +49,12 @@ def node_pid(state_dir: Path, node: str) -> int:
     return int(nodes[node])
 
 
+def pod_netns(uid: str) -> str:
+    """The name of a pod's network namespace on its node."""
+    return f"cni-{hashlib.sha256(uid.encode()).hexdigest()[:16]}"
+
+
 def command(pid: int, argv: list[str], *, netns: str = "") -> list[str]:
     """``argv`` wrapped so that it runs in the node's namespaces (``netns``: another network namespace's file)."""
     net = f"--net={netns}" if netns else "--net"
-    return ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--pid", net, "--wd=/", "--", *argv]
+    return ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--pid", net, "--wdns=/", "--", *argv]

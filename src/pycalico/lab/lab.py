@@ -223,7 +223,11 @@ class Lab:
     # -- commands --------------------------------------------------------------------------------------------------
 
     def exec(self, name: str, argv: list[str]) -> int:
-        """Runs a command in a node, joined to our own terminal or pipes; returns only for a lab in another kernel."""
+        """Runs a command in a node, joined to our own terminal or pipes; returns only for a lab in another kernel.
+
+        ``pod/NAME`` or ``pod/NAMESPACE/NAME`` is a pod's network on its node.
+        """
+        name, argv = self._resolve(name, argv)
         uml = self.uml()
         if uml is not None:
             return remote.attach(uml, frames.Request(argv, str(self.directory), name))
@@ -241,7 +245,8 @@ class Lab:
             raise LabError(str(error)) from None
 
     def collect(self, name: str, argv: list[str], *, stdin: bytes = b"", timeout_s: float = 60.0) -> remote.Finished:
-        """Runs a command in a node to its end. Raises LabError, TimeoutError."""
+        """Runs a command in a node (or a pod's network) to its end. Raises LabError, TimeoutError."""
+        name, argv = self._resolve(name, argv)
         uml = self.uml()
         if uml is not None:
             request = frames.Request(argv, str(self.directory), name)
@@ -259,6 +264,23 @@ class Lab:
             raise TimeoutError(f"{' '.join(argv)}: no end within {timeout_s:g} s") from None
         output, errors = (part.decode(errors="replace") for part in (done.stdout, done.stderr))
         return remote.Finished(done.returncode, output, errors)
+
+    def _resolve(self, name: str, argv: list[str]) -> tuple[str, list[str]]:
+        """A pod's node, and the command as it runs in the pod's network there."""
+        if not name.startswith("pod/"):
+            return name, argv
+        namespace, _, pod = name.removeprefix("pod/").rpartition("/")
+        fields = "{.metadata.uid} {.spec.nodeName} {.spec.hostNetwork}"
+        query = ["kubectl", "get", "pod", pod, "-n", namespace or "default", "-o", f"jsonpath={fields}"]
+        found = self.collect(plan.CONTROL_PLANE.name, query)
+        if found.code != 0:
+            raise LabError(found.errors.strip() or f"no pod {name}")
+        words = found.output.split()
+        if len(words) < 2:
+            raise LabError(f"{name} is on no node yet: wait until it is scheduled")
+        if len(words) > 2:
+            return words[1], argv
+        return words[1], ["ip", "netns", "exec", enter.pod_netns(words[0]), *argv]
 
     # -- small things ----------------------------------------------------------------------------------------------
 

@@ -97,7 +97,7 @@ class Container:
         pid = self.first_pid()
         if pid is None:
             return 126, "not running"
-        command = ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--pid", "--net", "--wd=/", "--"]
+        command = ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--pid", "--net", "--wdns=/", "--"]
         try:
             done = subprocess.run(
                 [*command, *argv],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import secrets
 import threading
@@ -57,7 +56,7 @@ class Pod:
         self._id = secrets.token_hex(32)
         self._directory = f"/run/pods/{self.uid}"
         self._addresses: list[str] = [host.address] if self.host_network else []
-        self._netns = "" if self.host_network else f"/run/netns/cni-{hashlib.sha256(self.uid.encode()).hexdigest()[:16]}"
+        self._netns = "" if self.host_network else f"/run/netns/{enter.pod_netns(self.uid)}"
         self._result: dict[str, Any] | None = None
         self._attached = False
         self._states: dict[str, _State] = {
