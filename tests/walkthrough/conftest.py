@@ -26,7 +26,9 @@ def machine(name):
     def said(*argv):
         return subprocess.run(argv, capture_output=True, text=True).stdout.splitlines()
 
-    processes = [line for line in said("ps", "-eo", "args") if f"/run/pycalico/{name}" in line or f" {name}" in line]
+    processes = [
+        line for line in said("ps", "-eo", "args") if f"/run/pycalico/{name}" in line or f" {name}" in line
+    ]
     return {
         "namespaces": [line for line in said("ip", "netns") if line.startswith(name)],
         "links": sorted(line.split(":")[1].strip() for line in said("ip", "-o", "link")),

@@ -98,13 +98,12 @@ class _Session:
         if self._terminal >= 0:
             self._pump(self._terminal, frames.OUTPUT)
             return self._process.wait()
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        errors = threading.Thread(
-            target=self._pump, args=(self._process.stderr.fileno(), frames.ERRORS), daemon=True
-        )
+        output, complaints = self._process.stdout, self._process.stderr
+        if output is None or complaints is None:
+            raise OSError("the command has no pipes")
+        errors = threading.Thread(target=self._pump, args=(complaints.fileno(), frames.ERRORS), daemon=True)
         errors.start()
-        self._pump(self._process.stdout.fileno(), frames.OUTPUT)
+        self._pump(output.fileno(), frames.OUTPUT)
         code = self._process.wait()
         # A service started in the background may hold stderr open; the command itself is over.
         errors.join(timeout=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -27,7 +28,9 @@ _PASS = {"allow_interspersed_args": False, "ignore_unknown_options": True}
 @app.command()
 def up(
     name: Name = "pycalico",
-    kernel: Annotated[str, typer.Option(help="host, or uml for a User-Mode Linux kernel with IPIP.")] = "host",
+    kernel: Annotated[
+        str, typer.Option(help="host, or uml for a User-Mode Linux kernel with IPIP.")
+    ] = "host",
     manifests: Annotated[
         Path | None, typer.Option(help="Directory of YAML to install instead of the lab's own.")
     ] = None,
@@ -45,7 +48,8 @@ def up(
 
     with _one_line():
         lab = labs.Lab(name)
-        labs.signal_exit()
+        # SIGTERM undoes a half-made lab as Ctrl-C does.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             lab.up(say=say, kernel=kernel, directory=manifests)
         except labs.AlreadyUp as already:
@@ -90,7 +94,9 @@ def status(name: Name = "pycalico") -> None:
 
 @app.command(context_settings=_PASS)
 def exec(  # noqa: A001 - the verb of kubectl
-    node: Annotated[str, typer.Argument(help="k8s-m, k8s-w0, k8s-w1, k8s-w2, router, outside, or pod/[NAMESPACE/]NAME.")],
+    node: Annotated[
+        str, typer.Argument(help="k8s-m, k8s-w0, k8s-w1, k8s-w2, router, outside, or pod/[NAMESPACE/]NAME.")
+    ],
     command: Annotated[list[str], typer.Argument(help="-- and the command to run there.")],
     name: Name = "pycalico",
 ) -> None:
@@ -139,7 +145,10 @@ def walkthrough(
         outcomes = []
         for outcome in walk.run(lab, patience=walk.PATIENCE[kernel]):
             outcomes.append(outcome)
-            print(f"{'ok  ' if not outcome.problems else 'FAIL'} {outcome.step.node}: {outcome.command}", flush=True)
+            print(
+                f"{'ok  ' if not outcome.problems else 'FAIL'} {outcome.step.node}: {outcome.command}",
+                flush=True,
+            )
             for problem in outcome.problems:
                 print(f"     {problem}", file=sys.stderr)
         wrong = sum(bool(outcome.problems) for outcome in outcomes)

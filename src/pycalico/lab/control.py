@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 
 from pycalico.datastore.errors import DatastoreError
+from pycalico.datastore.kubernetes.rest import MERGE_PATCH, path_of
 from pycalico.lab import scheduler, workloads
 from pycalico.lab.cluster import KINDS, Cache, Cluster, Object
-from pycalico.datastore.kubernetes.rest import MERGE_PATCH, path_of
 
 _log = logging.getLogger(__name__)
 #: Changes that come close together are answered together.
@@ -82,12 +82,12 @@ class Control:
 
     def _awaits(self, owner: Object) -> bool:
         """Whether something created for the owner has not come back through the watch yet (5 s at most)."""
-        seen = {
-            one["metadata"]["uid"] for cache in (self._pods, self._replicasets) for one in cache.all()
-        }
+        seen = {one["metadata"]["uid"] for cache in (self._pods, self._replicasets) for one in cache.all()}
         limit = time.monotonic() - 5.0
         self._fresh = {
-            uid: (whose, when) for uid, (whose, when) in self._fresh.items() if uid not in seen and when > limit
+            uid: (whose, when)
+            for uid, (whose, when) in self._fresh.items()
+            if uid not in seen and when > limit
         }
         return any(whose == owner["metadata"]["uid"] for whose, _ in self._fresh.values())
 

@@ -43,7 +43,9 @@ def argv(container: Object, path: str) -> list[str]:
     words = [*(command or program.entrypoint), *(arguments or ([] if command else program.arguments))]
     if not command and _bare(image) not in PROGRAMS:
         known = ", ".join(sorted(PROGRAMS))
-        raise UnknownImage(f'image "{image}" has no program in the lab: give a command, or use one of {known}')
+        raise UnknownImage(
+            f'image "{image}" has no program in the lab: give a command, or use one of {known}'
+        )
     if not shutil.which(words[0], path=path):
         if words[0] not in _applets():
             raise UnknownImage(f'command "{words[0]}" of image "{image}" is not on this machine')

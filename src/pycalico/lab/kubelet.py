@@ -22,7 +22,9 @@ VERSION = "v1.30.4"
 class Kubelet:
     """Serves one node from the moment its Node object exists. One thread, and one for each pod."""
 
-    def __init__(self, node: plan.Node, machine: Machine, cluster: Cluster, pods: Cache, nodes: Cache) -> None:
+    def __init__(
+        self, node: plan.Node, machine: Machine, cluster: Cluster, pods: Cache, nodes: Cache
+    ) -> None:
         self.machine = machine
         self.cluster = cluster
         self.address = node.address
@@ -105,7 +107,10 @@ class Kubelet:
             "lastHeartbeatTime": now(),
             "lastTransitionTime": now(),
         }
-        addresses = [{"type": "InternalIP", "address": self.address}, {"type": "Hostname", "address": self._name}]
+        addresses = [
+            {"type": "InternalIP", "address": self.address},
+            {"type": "Hostname", "address": self._name},
+        ]
         status = {
             "addresses": addresses,
             "conditions": [condition],
@@ -145,4 +150,3 @@ def node_object(node: plan.Node) -> Object:
 
 def _kernel_version() -> str:
     return os.uname().release
-

@@ -12,8 +12,31 @@ from pycalico.lab.errors import LabError
 _START_S = 20.0
 #: File systems that describe a running kernel, or live in memory; every node gets fresh ones.
 _PSEUDO = frozenset(
-    "proc sysfs devtmpfs devpts tmpfs cgroup cgroup2 mqueue bpf debugfs tracefs securityfs pstore efivarfs "
-    "configfs fusectl hugetlbfs autofs binfmt_misc nsfs overlay ramfs rpc_pipefs".split()
+    [
+        "proc",
+        "sysfs",
+        "devtmpfs",
+        "devpts",
+        "tmpfs",
+        "cgroup",
+        "cgroup2",
+        "mqueue",
+        "bpf",
+        "debugfs",
+        "tracefs",
+        "securityfs",
+        "pstore",
+        "efivarfs",
+        "configfs",
+        "fusectl",
+        "hugetlbfs",
+        "autofs",
+        "binfmt_misc",
+        "nsfs",
+        "overlay",
+        "ramfs",
+        "rpc_pipefs",
+    ]
 )
 _FRESH = ("/proc", "/sys", "/dev", "/run", "/tmp", "/mnt")  # noqa: S108 - mount points, no files
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import secrets
+import subprocess
 import threading
 import time
 from typing import Any, Protocol
 
 from pycalico.datastore.errors import DatastoreError
-from pycalico.lab import enter, images, plugins
+from pycalico.lab import enter, environment, images, plugins
 from pycalico.lab.cluster import Cluster, Object, now
-from pycalico.lab.machine import Container, Machine
+from pycalico.lab.container import Container
+from pycalico.lab.course import BACKOFF_MAX_S, BACKOFF_S, Course
+from pycalico.lab.machine import Machine
 
 _log = logging.getLogger(__name__)
 _TICK_S = 0.2
 _SLOW_TICK_S = 1.0
-_BACKOFF_S, _BACKOFF_MAX_S = 0.5, 10.0
 #: The least time between SIGTERM and SIGKILL, also for a forced deletion, as the kubelet has it.
 _LEAST_GRACE_S = 2.0
 _SECRETS = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -59,8 +62,9 @@ class Pod:
         self._netns = "" if self.host_network else f"/run/netns/{enter.pod_netns(self.uid)}"
         self._result: dict[str, Any] | None = None
         self._attached = False
-        self._states: dict[str, _State] = {
-            one["name"]: _State(one) for one in [*(self.spec.get("initContainers") or []), *self.spec["containers"]]
+        self._states: dict[str, Course] = {
+            one["name"]: Course(one)
+            for one in [*(self.spec.get("initContainers") or []), *self.spec["containers"]]
         }
         self._reported: object = None
         self._start_time = now()
@@ -75,8 +79,8 @@ class Pod:
     def _run(self) -> None:
         try:
             self._live()
-        except Exception:
-            _log.exception("pod %s/%s", self.namespace, self.name)
+        except (DatastoreError, OSError, subprocess.SubprocessError):
+            _log.exception("pod %s/%s ends", self.namespace, self.name)
         self._prepared.set()
         while True:
             try:
@@ -107,7 +111,7 @@ class Pod:
 
     def _prepare(self) -> bool:
         """The network, the directory and the service account; False when the pod is to end first."""
-        backoff = _BACKOFF_S
+        backoff = BACKOFF_S
         while not self.desired_end():
             try:
                 self._write_account()
@@ -115,7 +119,7 @@ class Pod:
             except DatastoreError as error:
                 _log.warning("service account of %s/%s: %s", self.namespace, self.name, error)
                 self.wake.wait(backoff)
-                backoff = min(backoff * 2, _BACKOFF_MAX_S)
+                backoff = min(backoff * 2, BACKOFF_MAX_S)
         if not self.host_network and not self.desired_end():
             self._host.machine.run(["ip", "netns", "add", self._netns.rpartition("/")[2]])
             self._host.machine.run(["ip", "-n", self._netns.rpartition("/")[2], "link", "set", "lo", "up"])
@@ -126,7 +130,11 @@ class Pod:
 
     def _attachment(self) -> plugins.Attachment:
         ports = [
-            {"hostPort": p["hostPort"], "containerPort": p["containerPort"], "protocol": p.get("protocol", "TCP").lower()}
+            {
+                "hostPort": p["hostPort"],
+                "containerPort": p["containerPort"],
+                "protocol": p.get("protocol", "TCP").lower(),
+            }
             for one in self.spec["containers"]
             for p in one.get("ports") or []
             if p.get("hostPort")
@@ -150,15 +158,10 @@ class Pod:
 
     def _attach(self) -> None:
         """After a refusal DEL, as a runtime takes the sandbox down again."""
-        backoff = _BACKOFF_S
+        backoff = BACKOFF_S
         while not self.desired_end():
             try:
-                network = self._host.network()
-                if network is None:
-                    raise plugins.PluginError("the node has no network configuration yet")
-                self._attached = True
-                self._result = network.add(self._attachment())
-                self._addresses = [one["address"].partition("/")[0] for one in self._result.get("ips") or []]
+                self._add()
                 return
             except plugins.PluginError as error:
                 _log.warning("network of %s/%s: %s; again in %g s", self.namespace, self.name, error, backoff)
@@ -167,7 +170,15 @@ class Pod:
                 self._detach_once()
             self.wake.wait(backoff)
             self.wake.clear()
-            backoff = min(backoff * 2, _BACKOFF_MAX_S)
+            backoff = min(backoff * 2, BACKOFF_MAX_S)
+
+    def _add(self) -> None:
+        network = self._host.network()
+        if network is None:
+            raise plugins.PluginError("the node has no network configuration yet")
+        self._attached = True
+        self._result = network.add(self._attachment())
+        self._addresses = [one["address"].partition("/")[0] for one in self._result.get("ips") or []]
 
     def _detach_once(self) -> bool:
         if not self._attached:
@@ -187,7 +198,9 @@ class Pod:
         place = self._host.machine.file(f"{self._directory}/secrets/kubernetes.io/serviceaccount")
         place.mkdir(parents=True, exist_ok=True)
         self._host.machine.file(f"{self._directory}/work").mkdir(exist_ok=True)
-        self._host.machine.file(f"/var/log/pods/{self.namespace}_{self.name}").mkdir(parents=True, exist_ok=True)
+        self._host.machine.file(f"/var/log/pods/{self.namespace}_{self.name}").mkdir(
+            parents=True, exist_ok=True
+        )
         if self.spec.get("automountServiceAccountToken") is False:
             return
         account = self.spec.get("serviceAccountName") or "default"
@@ -201,10 +214,10 @@ class Pod:
             (place / name).touch(mode=0o600)
             (place / name).write_text(content)
 
-    def _start(self, state: _State) -> bool:
+    def _start(self, state: Course) -> bool:
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         try:
-            env = self._environment(state.spec)
+            env = environment.of(state.spec, self._facts(), self._value)
             state.env = env
             argv = images.argv(state.spec, f"{enter.programs()}:{path}")
             state.container = Container(
@@ -220,18 +233,15 @@ class Pod:
         except images.UnknownImage as error:
             state.wait("ErrImageNeverPull", str(error))
             return False
-        except (_NoSource, OSError) as error:
-            state.wait("CreateContainerConfigError", str(error))
-            return False
-        except DatastoreError as error:
+        except (environment.NoSource, DatastoreError, OSError) as error:
             state.wait("CreateContainerConfigError", str(error))
             return False
         state.begin()
         return True
 
-    def _init(self, state: _State) -> bool:
+    def _init(self, state: Course) -> bool:
         """Runs an init container to its success."""
-        backoff = _BACKOFF_S
+        backoff = BACKOFF_S
         while not self.desired_end():
             if self._start(state):
                 self._report()
@@ -246,19 +256,21 @@ class Pod:
             self._report()
             self.wake.wait(backoff)
             self.wake.clear()
-            backoff = min(backoff * 2, _BACKOFF_MAX_S)
+            backoff = min(backoff * 2, BACKOFF_MAX_S)
         return False
 
-    def _tend(self, state: _State) -> None:
+    def _tend(self, state: Course) -> None:
         """Starts, restarts and probes one container."""
         if state.container is None:
-            if time.monotonic() >= state.not_before and not state.final:
-                self._start(state) or state.delay()
+            if time.monotonic() >= state.not_before and not state.final and not self._start(state):
+                state.delay()
             return
         code = state.container.exit_code()
         if code is None:
             if not state.probe():
-                _log.warning("container %s of %s/%s is not alive", state.spec["name"], self.namespace, self.name)
+                _log.warning(
+                    "container %s of %s/%s is not alive", state.spec["name"], self.namespace, self.name
+                )
                 state.container.stop(_LEAST_GRACE_S)
             return
         state.finish(code)
@@ -269,41 +281,26 @@ class Pod:
         state.restarts += 1
         state.delay()
 
-    def _environment(self, spec: Object) -> dict[str, str]:
-        host, port = self._host.api_server
-        env = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": str(port), "HOSTNAME": self.name}
-        if self.host_network:
-            env["HOSTNAME"] = self._host.machine.name
-        for one in spec.get("env") or []:
-            value = one.get("value", "") if "valueFrom" not in one else self._from(one["name"], one["valueFrom"])
-            if value is not None:
-                env[one["name"]] = value
-        return env
+    def _facts(self) -> dict[str, str]:
+        """What the downward API tells a container of its pod."""
+        return {
+            "metadata.name": self.name,
+            "metadata.namespace": self.namespace,
+            "metadata.uid": self.uid,
+            "spec.nodeName": self._host.machine.name,
+            "spec.serviceAccountName": self.spec.get("serviceAccountName") or "default",
+            "status.hostIP": self._host.address,
+            "status.podIP": self._addresses[0] if self._addresses else "",
+            "hostname": self._host.machine.name if self.host_network else self.name,
+            "api.host": self._host.api_server[0],
+            "api.port": str(self._host.api_server[1]),
+        }
 
-    def _from(self, name: str, source: Object) -> str | None:
-        if "fieldRef" in source:
-            field = source["fieldRef"]["fieldPath"]
-            fields = {
-                "metadata.name": self.name,
-                "metadata.namespace": self.namespace,
-                "metadata.uid": self.uid,
-                "spec.nodeName": self._host.machine.name,
-                "spec.serviceAccountName": self.spec.get("serviceAccountName", "default"),
-                "status.hostIP": self._host.address,
-                "status.podIP": self._addresses[0] if self._addresses else "",
-            }
-            if field not in fields:
-                raise _NoSource(f"env {name}: field {field} is not offered")
-            return str(fields[field])
-        for reference, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")):
-            if reference in source:
-                wanted = source[reference]
-                found = self._host.cluster.get(kind, wanted["name"], self.namespace) or {}
-                value = (found.get("data") or {}).get(wanted["key"])
-                if value is None and not wanted.get("optional"):
-                    raise _NoSource(f"env {name}: {kind} {wanted['name']} has no key {wanted['key']}")
-                return value
-        raise _NoSource(f"env {name}: its source is not offered")
+    def _value(self, kind: str, name: str, key: str) -> str | None:
+        """A key of a ConfigMap or Secret of the pod's namespace."""
+        found = self._host.cluster.get(kind, name, self.namespace) or {}
+        value = (found.get("data") or {}).get(key)
+        return base64.b64decode(value).decode() if value is not None and kind == "Secret" else value
 
     def _end(self) -> None:
         """Stops everything, gives the address back, and removes the object where it still is."""
@@ -321,10 +318,10 @@ class Pod:
         for state in self._states.values():
             state.container = None
         if not self.host_network:
-            backoff = _BACKOFF_S
+            backoff = BACKOFF_S
             while not self._detach_once():
                 time.sleep(backoff)
-                backoff = min(backoff * 2, _BACKOFF_MAX_S)
+                backoff = min(backoff * 2, BACKOFF_MAX_S)
             self._host.machine.run(["ip", "netns", "delete", self._netns.rpartition("/")[2]])
         self._host.machine.run(["rm", "-rf", self._directory])
         if self.desired is not None:
@@ -358,7 +355,11 @@ class Pod:
             "startTime": self._start_time,
             "qosClass": "BestEffort",
             "conditions": [
-                {"type": kind, "status": "True" if flag else "False", "lastTransitionTime": self._since(kind, flag)}
+                {
+                    "type": kind,
+                    "status": "True" if flag else "False",
+                    "lastTransitionTime": self._since(kind, flag),
+                }
                 for kind, flag in flags.items()
             ],
             "containerStatuses": [state.wire() for state in mains],
@@ -377,110 +378,3 @@ class Pod:
                 if one["type"] == kind and one["status"] == str(flag):
                     return str(one["lastTransitionTime"])
         return now()
-
-
-class _NoSource(Exception):
-    pass
-
-
-class _State:
-    """One container's course so far."""
-
-    def __init__(self, spec: Object) -> None:
-        self.spec = spec
-        self.container: Container | None = None
-        self.env: dict[str, str] = {}
-        self.restarts = 0
-        self.ran = self.final = self.succeeded = False
-        self.code: int | None = None
-        self.not_before = 0.0
-        self.started = "startupProbe" not in spec
-        self._state: Object = {"waiting": {"reason": "ContainerCreating"}}
-        self._backoff = _BACKOFF_S
-        self._probes = {kind: _Probe(spec[kind]) for kind in ("startupProbe", "readinessProbe", "livenessProbe") if kind in spec}
-        self._ready = "readinessProbe" not in spec
-        self._began = 0.0
-        self._id = ""
-
-    def begin(self) -> None:
-        self.ran, self._began, self._id = True, time.monotonic(), secrets.token_hex(32)
-        self._state = {"running": {"startedAt": now()}}
-        for probe in self._probes.values():
-            probe.reset()
-
-    def finish(self, code: int) -> None:
-        self.container, self.code, self.succeeded = None, code, code == 0
-        if time.monotonic() - self._began > 10 * _BACKOFF_MAX_S:
-            self._backoff = _BACKOFF_S
-        reason = "Completed" if code == 0 else "Error"
-        self._state = {"terminated": {"exitCode": code, "reason": reason, "finishedAt": now()}}
-        self._ready = "readinessProbe" not in self.spec
-
-    def wait(self, reason: str, message: str) -> None:
-        self._state = {"waiting": {"reason": reason, "message": message}}
-
-    def delay(self) -> None:
-        self.not_before = time.monotonic() + self._backoff
-        self._backoff = min(self._backoff * 2, _BACKOFF_MAX_S)
-
-    def ready(self) -> bool:
-        return self.container is not None and self.started and self._ready
-
-    def settled(self) -> bool:
-        return self.final or self.ready()
-
-    def probe(self) -> bool:
-        """Runs the probes that are due; False when the container has to be restarted."""
-        if self.container is None:
-            return True
-        if not self.started:
-            outcome = self._probes["startupProbe"].due(self.container, self.env)
-            self.started = bool(outcome)
-            return not self._probes["startupProbe"].exhausted()
-        if "readinessProbe" in self._probes:
-            outcome = self._probes["readinessProbe"].due(self.container, self.env, hurry=not self._ready)
-            if outcome or (outcome is False and self._probes["readinessProbe"].exhausted()):
-                self._ready = outcome
-        if "livenessProbe" in self._probes:
-            self._probes["livenessProbe"].due(self.container, self.env)
-            return not self._probes["livenessProbe"].exhausted()
-        return True
-
-    def wire(self) -> Object:
-        return {
-            "name": self.spec["name"],
-            "image": self.spec.get("image", ""),
-            "imageID": "",
-            "containerID": f"lab://{self._id}" if self._id else "",
-            "ready": self.ready() or (self.succeeded and "terminated" in self._state),
-            "started": self.started and self.container is not None,
-            "restartCount": self.restarts,
-            "state": self._state,
-        }
-
-
-class _Probe:
-    """An exec probe (others count as passed). A failing readiness probe is repeated each second."""
-
-    def __init__(self, spec: Object) -> None:
-        self._spec = spec
-        self._failures = 0
-        self._next = 0.0
-
-    def reset(self) -> None:
-        self._failures = 0
-        self._next = time.monotonic() + self._spec.get("initialDelaySeconds", 0)
-
-    def due(self, container: Container, env: dict[str, str], *, hurry: bool = False) -> bool | None:
-        """None when it was not time."""
-        if time.monotonic() < self._next:
-            return None
-        command = self._spec.get("exec", {}).get("command")
-        passed = command is None or container.exec(command, env, self._spec.get("timeoutSeconds", 1))[0] == 0
-        self._failures = 0 if passed else self._failures + 1
-        period = self._spec.get("periodSeconds", 10)
-        self._next = time.monotonic() + (min(1.0, period) if hurry and not passed else period)
-        return passed
-
-    def exhausted(self) -> bool:
-        return self._failures >= int(self._spec.get("failureThreshold", 3))

@@ -82,6 +82,11 @@ def _pods(cluster: Cluster) -> Table:
         where = pod["spec"].get("nodeName", "-")
         meta = pod["metadata"]
         table.add_row(
-            meta["namespace"], meta["name"], where, status.get("podIP", "-"), ready, status.get("phase", "Pending")
+            meta["namespace"],
+            meta["name"],
+            where,
+            status.get("podIP", "-"),
+            ready,
+            status.get("phase", "Pending"),
         )
     return table

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from pycalico.lab import plan
+from pycalico.lab.checks import Check, conflist, grown, lines, only, table, words
 
-#: (output, facts) → what is wrong, or an empty string.
-Check = Callable[[str, Mapping[str, str]], str]
 #: output → facts for later steps.
 Finder = Callable[[str], dict[str, str]]
 
@@ -40,113 +38,12 @@ class Step:
     shown_lines: int = 60
 
 
-def words(text: str) -> list[str]:
-    """The lines that say something, runs of blanks as one blank."""
-    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
-
-
-def lines(*patterns: str) -> Check:
-    """Each pattern matches some whole line."""
-
-    def check(output: str, facts: Mapping[str, str]) -> str:
-        said = words(output)
-        for pattern in patterns:
-            wanted = pattern.format_map(_Facts(facts))
-            if not any(re.fullmatch(wanted, line) for line in said):
-                return f"no line matches {wanted!r}"
-        return ""
-
-    return check
-
-
-def only(*patterns: str) -> Check:
-    """The lines are these, in this order, and no others."""
-
-    def check(output: str, facts: Mapping[str, str]) -> str:
-        said = words(output)
-        if len(said) != len(patterns):
-            return f"{len(said)} lines instead of {len(patterns)}"
-        for line, pattern in zip(said, patterns, strict=True):
-            wanted = pattern.format_map(_Facts(facts))
-            if not re.fullmatch(wanted, line):
-                return f"{line!r} does not match {wanted!r}"
-        return ""
-
-    return check
-
-
-def table(*rows: tuple[str, ...]) -> Check:
-    """A ruled table with these cells, rows in any order after the heading."""
-
-    def check(output: str, facts: Mapping[str, str]) -> str:
-        cells = [
-            tuple(cell.strip() for cell in line.strip().strip("|").split("|"))
-            for line in output.splitlines()
-            if line.strip().startswith("|")
-        ]
-        if not cells or cells[0] != rows[0]:
-            return f"the heading is {cells[0] if cells else 'missing'}"
-        for row in rows[1:]:
-            if not any(
-                len(row) == len(have) and all(re.fullmatch(want, cell) for want, cell in zip(row, have, strict=True))
-                for have in cells[1:]
-            ):
-                return f"no row {row}"
-        return "" if len(cells) == len(rows) else f"{len(cells) - 1} rows instead of {len(rows) - 1}"
-
-    return check
-
-
-def conflist(node: str) -> Check:
-    expected: dict[str, Any] = {
-        "type": "calico",
-        "log_level": "info",
-        "log_file_path": "/var/log/calico/cni/cni.log",
-        "datastore_type": "kubernetes",
-        "nodename": node,
-        "mtu": 0,
-        "ipam": {"type": "calico-ipam"},
-        "policy": {"type": "k8s"},
-    }
-
-    def check(output: str, facts: Mapping[str, str]) -> str:
-        del facts
-        document = json.loads(output)
-        have = document["plugins"][0]
-        wrong = [key for key, value in expected.items() if have.get(key) != value]
-        if document.get("name") != "k8s-pod-network":
-            wrong.append("name")
-        return f"differs in {', '.join(wrong)}" if wrong else ""
-
-    return check
-
-
-def grown(key: str, by: int) -> Check:
-    """The number is the earlier one plus ``by``."""
-
-    def check(output: str, facts: Mapping[str, str]) -> str:
-        wanted = int(facts[key]) + by
-        return "" if int(output) == wanted else f"{output.strip()} instead of {facts[key]} + {by}"
-
-    return check
-
-
 def remember(key: str) -> Finder:
     return lambda output: {key: output.strip()}
 
 
-class _Facts(dict[str, str]):
-    """Leaves the braces of regular expressions alone."""
-
-    def __init__(self, facts: Mapping[str, str]) -> None:
-        super().__init__(facts)
-
-    def __missing__(self, key: str) -> str:
-        return "{" + key + "}"
-
-
 def _agents(output: str) -> dict[str, str]:
-    """node → its calico-node pod, from ``kubectl get pod -o wide``."""
+    """The calico-node pod of each node, as fact ``agent_m`` and so on, from ``kubectl get pod -o wide``."""
     found: dict[str, str] = {}
     for line in words(output):
         name = re.search(r"calico-node-\w+", line)
@@ -234,7 +131,12 @@ def _pod(name: str, node: str) -> str:
 
 
 _SYSTEM_PODS = (
-    (r"calico-kube-controllers-\w+-\w+", "172.16.34.1", "calico--kube--controllers", "calico-kube-controllers"),
+    (
+        r"calico-kube-controllers-\w+-\w+",
+        "172.16.34.1",
+        "calico--kube--controllers",
+        "calico-kube-controllers",
+    ),
     (r"coredns-\w+-\w+", "172.16.34.2", "coredns", "coredns"),
     (r"coredns-\w+-\w+", "172.16.34.3", "coredns", "coredns"),
 )
@@ -308,7 +210,10 @@ def walkthrough() -> list[Step]:
         rf"(kube-system )?calico-node-\w+ 1/1 Running 0 \S+ {re.escape(node.address)} {node.name} <none> <none>"
         for node in plan.NODES
     ]
-    chain = (r"Chain cali-tw-calibd2348b4f67 \(1 references\)", "pkts bytes target prot opt in out source destination")
+    chain = (
+        r"Chain cali-tw-calibd2348b4f67 \(1 references\)",
+        "pkts bytes target prot opt in out source destination",
+    )
     return [
         Step(
             "version",
@@ -346,7 +251,12 @@ def walkthrough() -> list[Step]:
             "eth0 of k8s-m",
             M,
             "ifconfig eth0",
-            (lines(r"eth0: flags=4163<UP,BROADCAST,RUNNING,MULTICAST> mtu 9001", r"inet 192\.168\.10\.10 netmask .*"),),
+            (
+                lines(
+                    r"eth0: flags=4163<UP,BROADCAST,RUNNING,MULTICAST> mtu 9001",
+                    r"inet 192\.168\.10\.10 netmask .*",
+                ),
+            ),
         ),
         Step(
             "conflist",
@@ -420,7 +330,12 @@ def walkthrough() -> list[Step]:
             "eth0 of k8s-w1",
             W1,
             "ifconfig eth0",
-            (lines(r"eth0: flags=4163<UP,BROADCAST,RUNNING,MULTICAST> mtu 9001", r"inet 192\.168\.10\.101 netmask .*"),),
+            (
+                lines(
+                    r"eth0: flags=4163<UP,BROADCAST,RUNNING,MULTICAST> mtu 9001",
+                    r"inet 192\.168\.10\.101 netmask .*",
+                ),
+            ),
         ),
         Step(
             "capture",
@@ -447,7 +362,10 @@ def walkthrough() -> list[Step]:
             "agents after",
             M,
             "kubectl get pod -A -o wide | grep calico-node",
-            (lines(*agents), lambda output, facts: "the old pod is there" if facts["agent_w2"] in output else ""),
+            (
+                lines(*agents),
+                lambda output, facts: "the old pod is there" if facts["agent_w2"] in output else "",
+            ),
             within_s=90,
         ),
         Step(
@@ -509,7 +427,9 @@ def walkthrough() -> list[Step]:
             ),
             within_s=30,
         ),
-        Step("process tree", M, "ps axf", _tree(), "The processes of calico-node, under runit.", shown_lines=40),
+        Step(
+            "process tree", M, "ps axf", _tree(), "The processes of calico-node, under runit.", shown_lines=40
+        ),
         Step(
             "first pod",
             M,
@@ -517,10 +437,20 @@ def walkthrough() -> list[Step]:
             (lines("pod/pod1 created"),),
             "Add a pod on k8s-w1, then look at the rules of k8s-w0 before and after one is added there.",
         ),
-        Step("first pod ready", M, "kubectl wait --for=condition=Ready pod/pod1 --timeout=60s", (lines(".* condition met"),)),
+        Step(
+            "first pod ready",
+            M,
+            "kubectl wait --for=condition=Ready pod/pod1 --timeout=60s",
+            (lines(".* condition met"),),
+        ),
         *_counts("before", lambda _: (lines(r"[1-9]\d*"),), "Before:"),
         Step("second pod", M, _pod("pod2", W0), (lines("pod/pod2 created"),)),
-        Step("second pod ready", M, "kubectl wait --for=condition=Ready pod/pod2 --timeout=60s", (lines(".* condition met"),)),
+        Step(
+            "second pod ready",
+            M,
+            "kubectl wait --for=condition=Ready pod/pod2 --timeout=60s",
+            (lines(".* condition met"),),
+        ),
         *_counts(
             "after",
             lambda name: (grown(f"{name}_before", 30 if name == "filter" else 0),),
@@ -634,7 +564,11 @@ def walkthrough() -> list[Step]:
             "BIRD process",
             M,
             "ps -ef | grep bird.cfg",
-            (lines(r"root \d+ .* bird -R -s /var/run/calico/bird\.ctl -d -c /etc/calico/confd/config/bird\.cfg"),),
+            (
+                lines(
+                    r"root \d+ .* bird -R -s /var/run/calico/bird\.ctl -d -c /etc/calico/confd/config/bird\.cfg"
+                ),
+            ),
         ),
         Step(
             "BIRD configuration file",

@@ -36,7 +36,11 @@ def build(lab: str) -> None:
     for node in plan.NODES:
         _batch(_node(node), netns=f"{lab}-{node.name}")
     with inside_network(path(lab, plan.ROUTER)):
-        for name, value in {"ip_forward": "1", "conf/all/rp_filter": "0", "conf/default/rp_filter": "0"}.items():
+        for name, value in {
+            "ip_forward": "1",
+            "conf/all/rp_filter": "0",
+            "conf/default/rp_filter": "0",
+        }.items():
             Path(f"/proc/sys/net/ipv4/{name}").write_text(value)
     for node in plan.NODES:
         with inside_network(path(lab, node.name)):
@@ -117,7 +121,11 @@ def _node(node: plan.Node) -> list[str]:
 def _batch(lines: list[str], *, netns: str = "") -> None:
     where = ["-netns", netns] if netns else []
     done = subprocess.run(
-        ["ip", *where, "-batch", "-"], input="\n".join(lines) + "\n", capture_output=True, text=True, check=False
+        ["ip", *where, "-batch", "-"],
+        input="\n".join(lines) + "\n",
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         reason = done.stderr.strip().replace("\n", "; ")

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 from pycalico.lab.lab import Lab
 from pycalico.lab.steps import Outcome, Step, facts, walkthrough
@@ -34,7 +35,7 @@ class Walk:
         self.ipip = shown.output.strip() not in ("", "0")
         self.facts = facts(ipip=self.ipip)
 
-    def __enter__(self) -> Walk:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -52,9 +53,7 @@ class Walk:
             return Outcome(step, command, "")
         deadline = time.monotonic() + step.within_s * self._patience
         while True:
-            done = self._lab.collect(
-                step.node, ["sh", "-c", command], timeout_s=_COMMAND_S * self._patience
-            )
+            done = self._lab.collect(step.node, ["sh", "-c", command], timeout_s=_COMMAND_S * self._patience)
             # A program's remarks on stderr are not what the step is about, unless it says nothing else.
             text = done.output or done.errors
             problems = _problems(step, text, self.facts)
