@@ -17,6 +17,8 @@ missing=""
 for pair in $WANTED; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
+# The plugins that follow calico in the conflist are not on the PATH.
+[ -z "$WANTED" ] || [ -x /usr/lib/cni/portmap ] || missing="$missing containernetworking-plugins"
 command -v python3 >/dev/null 2>&1 || missing="$missing python3"
 python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing="$missing python3-venv"
 if [ -n "$missing" ]; then
@@ -39,7 +41,7 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$want" ]; then
     echo "setup: making .venv with the locked versions"
     [ -x .venv/bin/python ] || python3 -m venv .venv
     .venv/bin/python -m pip install -q --disable-pip-version-check "uv==0.9.*" || die "pip could not install uv: check the package index"
-    .venv/bin/uv pip install -q --python .venv/bin/python --require-hashes -r requirements.lock || die "uv could not install requirements.lock"
+    .venv/bin/uv pip install -q --compile-bytecode --python .venv/bin/python --require-hashes -r requirements.lock || die "uv could not install requirements.lock"
     .venv/bin/uv pip install -q --python .venv/bin/python --no-deps -e . || die "uv could not install pycalico itself"
     printf %s "$want" >"$stamp"
 fi

@@ -40,6 +40,7 @@ class Admission:
         names.check_metadata(resource, obj["metadata"])
         if resource.custom:
             return self._custom(resource, obj)
+        _drop_nulls(obj)
         rule = _RULES.get(resource.id)
         if rule is not None:
             rule(self, obj, old)
@@ -122,6 +123,18 @@ class Admission:
             for rule in spec.get(direction) or ():
                 for port in (rule or {}).get("ports") or ():
                     port.setdefault("protocol", "TCP")
+
+
+def _drop_nulls(value: Any) -> None:
+    """Drop null fields, which built-in kinds read as absent, in place."""
+    if isinstance(value, dict):
+        for key in [key for key, item in value.items() if item is None]:
+            del value[key]
+        for item in value.values():
+            _drop_nulls(item)
+    elif isinstance(value, list):
+        for item in value:
+            _drop_nulls(item)
 
 
 Rule = Callable[[Admission, Obj, Obj | None], None]

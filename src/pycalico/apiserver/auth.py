@@ -158,7 +158,7 @@ class Authenticator:
         Raises:
             errors.StatusError: 422, the lifetime is too short or no number.
         """
-        lifetime = spec.get("expirationSeconds", 3600)
+        lifetime = 3600 if spec.get("expirationSeconds") is None else spec["expirationSeconds"]
         metadata = account["metadata"]
         if not isinstance(lifetime, int) or lifetime < 600:
             text = f"Invalid value: {lifetime}: may not specify a duration less than 10 minutes"

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from pycalico.apiserver import discovery, errors, openapi
+from pycalico.apiserver import discovery, errors, openapi, swagger
 from pycalico.apiserver.connection import JSON, Response
 from pycalico.apiserver.registry import Registry
 
@@ -31,18 +31,20 @@ class Documents:
                 lambda: discovery.aggregated(self._registry, core=path == "/api", form=form),
             )
             return Response(200, body, f"{JSON};g=apidiscovery.k8s.io;v={form};as=APIGroupDiscoveryList")
-        content_type = JSON
-        if path == "/openapi/v2" and "protobuf" in accept and JSON not in accept:
-            raise errors.StatusError(406, "NotAcceptable", "only application/json is available here")
-        return Response(200, self._cached(path, lambda: self._make_document(path)), content_type)
+        if path == "/openapi/v2" and swagger.ACCEPT in accept:
+            body = self._cached(
+                "/openapi/v2 protobuf", lambda: swagger.encode(openapi.version_2(self._registry))
+            )
+            return Response(200, body, swagger.CONTENT_TYPE)
+        return Response(200, self._cached(path, lambda: self._make_document(path)))
 
-    def _cached(self, name: str, make: Callable[[], Obj | None]) -> bytes:
+    def _cached(self, name: str, make: Callable[[], Obj | bytes | None]) -> bytes:
         revision, body = self._documents.get(name, (-1, b""))
         if revision != self._registry.revision:
             made = make()
             if made is None:
                 raise errors.no_such_path()
-            body = _encode(made)
+            body = made if isinstance(made, bytes) else _encode(made)
             self._documents[name] = (self._registry.revision, body)
         return body
 

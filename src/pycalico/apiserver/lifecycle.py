@@ -34,9 +34,14 @@ class Lifecycle:
         self._dependents: dict[str, set[Ref]] = {}
         self._uids: set[str] = set()
         self._suspects: set[Ref] = set()
+        self._closed = False
         for resource, table in objects.tables.items():
             for entry in table.entries.values():
                 self._index(resource, None, entry)
+
+    def close(self) -> None:
+        """Leave what is left to the next start."""
+        self._closed = True
 
     def resume(self) -> None:
         """Finish what a previous process began."""
@@ -55,6 +60,8 @@ class Lifecycle:
 
     def _later(self, work: Any, *args: Any) -> None:
         def run() -> None:
+            if self._closed:
+                return
             try:
                 work(*args)
             except errors.StatusError as e:
@@ -126,20 +133,24 @@ class Lifecycle:
             self._verbs.create(kinds.BY_ID["configmaps"], name, bundle, quiet)
 
     def _empty_namespace(self, name: str) -> None:
-        left = False
-        for resource in self._registry.stored():
-            if not resource.namespaced:
-                continue
-            for entry in self._store.entries(resource.id):
-                if entry.key[0] != name:
-                    continue
-                if not entry.obj["metadata"].get("deletionTimestamp"):
-                    left |= not self._verbs.delete(resource, entry.key, DeleteOptions()).gone
-                else:
-                    left = True
-        namespace = None if left else self._store.get("namespaces", ("", name))
+        """Delete pods first, then the rest: no running pod outlives the policies that bound it."""
+        rest = [r for r in self._registry.stored() if r.namespaced and r.id != kinds.POD.id]
+        for resources in ([kinds.POD], rest):
+            left = [self._delete_all(resource, name) for resource in resources]
+            if any(left):
+                return
+        namespace = self._store.get("namespaces", ("", name))
         if namespace is not None and not namespace.obj["metadata"].get("finalizers"):
             self._store.remove("namespaces", namespace.key)
+
+    def _delete_all(self, resource: kinds.Resource, namespace: str) -> bool:
+        """Delete a namespace's objects of one kind; true if some stay for now."""
+        left = False
+        for entry in self._store.entries(resource.id):
+            if entry.key[0] == namespace:
+                marked = entry.obj["metadata"].get("deletionTimestamp")
+                left |= bool(marked) or not self._verbs.delete(resource, entry.key, DeleteOptions()).gone
+        return left
 
     def _empty_crd(self, name: str) -> None:
         resource = self._registry.by_id(name)

@@ -1,7 +1,8 @@
 """OpenAPI documents, as far as clients ask: which resources take which parameters, and CRD schemas.
 
 kubectl decides by them whether the server validates fields and knows dry runs. The schemas of built-in
-kinds are open objects, so `kubectl explain` tells their kind only; those of CRDs are complete.
+kinds are open objects, so `kubectl explain` tells their kind only; those of CRDs are complete. In version 2
+the built-in kinds have none at all, which makes older clients leave validation to the server.
 """
 
 from __future__ import annotations
@@ -88,9 +89,6 @@ def version_2(registry: Registry) -> Obj:
     definitions: Obj = {}
     for row in registry.all():
         paths |= _paths(row, parameter_schema=False)
-        definitions[_schema_name(row)] = {
-            "type": "object",
-            "x-kubernetes-preserve-unknown-fields": True,
-            "x-kubernetes-group-version-kind": [_kind(row)],
-        }
+        if row.schema is not None:
+            definitions[_schema_name(row)] = _schema(row)
     return {"swagger": "2.0", "info": _INFO, "paths": paths, "definitions": definitions}

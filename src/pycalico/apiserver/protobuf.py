@@ -1,18 +1,20 @@
 r"""Request bodies in protobuf, for the kinds that client-go programs write in it.
 
 client-go with ``ContentType: application/vnd.kubernetes.protobuf`` (Calico's own programs set it) sends
-built-in kinds as ``k8s\0`` + an Unknown envelope. Decoded here: nodes (status updates of calico-node and
-calicoctl), token requests, delete options and the small core kinds; others are refused with 415, which
-client-go reports as it is. Answers are always JSON, which such clients accept.
+built-in kinds as ``k8s\0`` + an Unknown envelope: node status updates of calico-node and calicoctl, token
+requests, what kubectl 1.33 creates. Kinds without a table are refused with 415, which client-go reports as
+it is. Answers are always JSON, which such clients accept.
 
-Field numbers are those of the generated.proto files of k8s.io/api and k8s.io/apimachinery.
+Field numbers and names are those of the types of k8s.io/api and k8s.io/apimachinery v0.28.12.
 """
 
 from __future__ import annotations
 
 import base64
 import datetime as dt
+import functools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from pycalico.apiserver import errors
@@ -22,73 +24,39 @@ CONTENT_TYPE: Final = "application/vnd.kubernetes.protobuf"
 _MAGIC: Final = b"k8s\x00"
 _DEPTH: Final = 20
 
-# A field is "number name type": s string, i integer, b boolean, m map to strings, d map to bytes, q map to
-# quantities, t time, u time with microseconds, or the name of a message. Suffix * repeated; suffix ! a
-# pointer in Go, whose zero is a value (others at zero are what JSON would leave out).
-_MESSAGES: Final = {
-    "ObjectMeta": "1 name s, 2 generateName s, 3 namespace s, 5 uid s, 6 resourceVersion s, 7 generation i, "
-    "8 creationTimestamp t, 9 deletionTimestamp t, 10 deletionGracePeriodSeconds i!, 11 labels m, "
-    "12 annotations m, 13 ownerReferences OwnerReference*, 14 finalizers s*",
-    "OwnerReference": "5 apiVersion s, 1 kind s, 3 name s, 4 uid s, 6 controller b!, 7 blockOwnerDeletion b!",
-    "DeleteOptions": "1 gracePeriodSeconds i!, 2 preconditions Preconditions, 3 orphanDependents b!, "
-    "4 propagationPolicy s!, 5 dryRun s*",
-    "Preconditions": "1 uid s!, 2 resourceVersion s!",
-    "Node": "1 metadata ObjectMeta, 2 spec NodeSpec, 3 status NodeStatus",
-    "NodeSpec": "1 podCIDR s, 7 podCIDRs s*, 3 providerID s, 4 unschedulable b, 5 taints Taint*",
-    "Taint": "1 key s, 2 value s, 3 effect s, 4 timeAdded t",
-    "NodeStatus": "1 capacity q, 2 allocatable q, 3 phase s, 4 conditions NodeCondition*, "
-    "5 addresses NodeAddress*, 6 daemonEndpoints NodeDaemonEndpoints, 7 nodeInfo NodeSystemInfo, "
-    "8 images ContainerImage*, 9 volumesInUse s*, 10 volumesAttached AttachedVolume*",
-    "NodeCondition": "1 type s, 2 status s, 3 lastHeartbeatTime t, 4 lastTransitionTime t, 5 reason s, "
-    "6 message s",
-    "NodeAddress": "1 type s!, 2 address s!",
-    "NodeDaemonEndpoints": "1 kubeletEndpoint DaemonEndpoint",
-    "DaemonEndpoint": "1 Port i!",
-    "NodeSystemInfo": "1 machineID s!, 2 systemUUID s!, 3 bootID s!, 4 kernelVersion s!, 5 osImage s!, "
-    "6 containerRuntimeVersion s!, 7 kubeletVersion s!, 8 kubeProxyVersion s!, 9 operatingSystem s!, "
-    "10 architecture s!",
-    "ContainerImage": "1 names s*, 2 sizeBytes i",
-    "AttachedVolume": "1 name s!, 2 devicePath s!",
-    "ConfigMap": "1 metadata ObjectMeta, 4 immutable b!, 2 data m, 3 binaryData d",
-    "Secret": "1 metadata ObjectMeta, 5 immutable b!, 2 data d, 4 stringData m, 3 type s",
-    "Namespace": "1 metadata ObjectMeta, 2 spec NamespaceSpec, 3 status NamespaceStatus",
-    "NamespaceSpec": "1 finalizers s*",
-    "NamespaceStatus": "1 phase s",
-    "ServiceAccount": "1 metadata ObjectMeta, 2 secrets ObjectReference*, "
-    "3 imagePullSecrets LocalObjectReference*, 4 automountServiceAccountToken b!",
-    "ObjectReference": "1 kind s, 2 namespace s, 3 name s, 4 uid s, 5 apiVersion s, 6 resourceVersion s, "
-    "7 fieldPath s",
-    "LocalObjectReference": "1 name s",
-    "Event": "1 metadata ObjectMeta, 2 involvedObject ObjectReference, 3 reason s, 4 message s, "
-    "5 source EventSource, 6 firstTimestamp t, 7 lastTimestamp t, 8 count i, 9 type s, 10 eventTime u, "
-    "11 series EventSeries, 12 action s, 13 related ObjectReference, 14 reportingComponent s!, "
-    "15 reportingInstance s!",
-    "EventSource": "1 component s, 2 host s",
-    "EventSeries": "1 count i, 2 lastObservedTime u",
-    "Binding": "1 metadata ObjectMeta, 2 target ObjectReference",
-    "TokenRequest": "1 metadata ObjectMeta, 2 spec TokenRequestSpec",
-    "TokenRequestSpec": "1 audiences s*, 4 expirationSeconds i!, 3 boundObjectRef BoundObjectReference",
-    "BoundObjectReference": "1 kind s, 2 apiVersion s, 3 name s, 4 uid s",
-    "Lease": "1 metadata ObjectMeta, 2 spec LeaseSpec",
-    "LeaseSpec": "1 holderIdentity s!, 2 leaseDurationSeconds i!, 3 acquireTime u, 4 renewTime u, "
-    "5 leaseTransitions i!",
-    "Unknown": "1 typeMeta TypeMeta, 2 raw raw, 3 contentEncoding s, 4 contentType s",
-    "TypeMeta": "1 apiVersion s, 2 kind s",
+# protobuf_fields.txt has a line for each message: "Message: number name type, ...", prefixed by its group
+# outside of the core and meta groups. Types: s string, i integer, b boolean, y bytes, m map to strings, d map
+# to bytes, q map to quantities, Q quantity, I integer or string, t time, u time with microseconds, or the name
+# of a message. Suffix * repeated; suffix ! a pointer in Go (or always written to JSON), whose zero is a value;
+# others at zero are what JSON would leave out. The name "." stands for fields that JSON has one level up.
+_ENVELOPE: Final = {
+    "Unknown": {1: ("typeMeta", "TypeMeta", False, False), 2: ("raw", "raw", False, False)},
+    "TypeMeta": {1: ("apiVersion", "s", False, False), 2: ("kind", "s", False, False)},
 }
-#: The kinds a body may hold.
-KINDS: Final = frozenset({"Node", "ConfigMap", "Secret", "Namespace", "ServiceAccount", "Event", "Binding",
-                          "TokenRequest", "Lease", "DeleteOptions"})  # fmt: skip
+_Table = dict[int, tuple[str, str, bool, bool]]
 
 
-def _table(text: str) -> dict[int, tuple[str, str, bool, bool]]:
+@functools.cache
+def _tables() -> dict[str, _Table]:
+    lines = Path(__file__).with_name("protobuf_fields.txt").read_text().splitlines()
+    found: dict[str, _Table] = dict(_ENVELOPE)
+    for line in lines:
+        name, _, fields = line.partition(":")
+        found[name] = _table(fields.strip())
+    return found
+
+
+def _table(text: str) -> _Table:
     rows = {}
-    for field in text.split(", "):
+    for field in text.split(", ") if text else []:
         number, name, kind = field.split(" ")
         rows[int(number)] = (name, kind.rstrip("*!"), kind.endswith("*"), kind.endswith("!"))
     return rows
 
 
-_TABLES: Final = {name: _table(text) for name, text in _MESSAGES.items()}
+def _name_of(api_version: str, kind: str) -> str:
+    group = api_version.rpartition("/")[0].split(".")[0]
+    return f"{group}.{kind}" if group and kind != "DeleteOptions" else kind
 
 
 def decode(body: bytes) -> Obj:
@@ -103,9 +71,10 @@ def decode(body: bytes) -> Obj:
         envelope = _message(memoryview(body)[4:], "Unknown", 0)
         about = envelope.get("typeMeta", {})
         kind = about.get("kind", "")
-        if kind not in KINDS:
+        name = _name_of(about.get("apiVersion", ""), kind)
+        if name not in _tables() or kind in _ENVELOPE:
             raise errors.unsupported_media_type(f"{CONTENT_TYPE} of {kind}", "application/json")
-        obj = _message(memoryview(envelope.get("raw", b"")), kind, 0)
+        obj = _message(memoryview(envelope.get("raw", b"")), name, 0)
     except (ValueError, IndexError, OverflowError, UnicodeDecodeError):
         raise errors.bad_request("the body is not valid protobuf") from None
     return {"apiVersion": about.get("apiVersion", ""), "kind": kind, **obj}
@@ -151,10 +120,15 @@ def _signed(number: int) -> int:
     return number - (1 << 64) if number >= 1 << 63 else number
 
 
+def _int32(number: int) -> int:
+    number &= (1 << 32) - 1
+    return number - (1 << 32) if number >= 1 << 31 else number
+
+
 def _message(data: memoryview, name: str, depth: int) -> Obj:
     if depth > _DEPTH:
         raise ValueError
-    table = _TABLES[name]
+    table = _tables()[name]
     result: Obj = {}
     for number, raw in _fields(data):
         row = table.get(number)
@@ -166,7 +140,9 @@ def _message(data: memoryview, name: str, depth: int) -> Obj:
             result.setdefault(field, {})[key] = value
             continue
         value = _value(raw, kind, depth)
-        if repeated:
+        if field == ".":
+            result.update(value)
+        elif repeated:
             result.setdefault(field, []).append(value)
         elif pointer or value:
             result[field] = value
@@ -183,6 +159,17 @@ def _value(raw: int | memoryview, kind: str, depth: int) -> Any:
             return bytes(raw).decode()
         case "raw":
             return bytes(raw)
+        case "y":
+            return base64.b64encode(raw).decode()
+        case "Q":
+            text = dict(_fields(raw)).get(1, memoryview(b""))
+            return "" if isinstance(text, int) else bytes(text).decode()
+        case "I":
+            parts = dict(_fields(raw))
+            number, text = parts.get(2, 0), parts.get(3, memoryview(b""))
+            if parts.get(1) == 1:
+                return "" if isinstance(text, int) else bytes(text).decode()
+            return _int32(number) if isinstance(number, int) else 0
         case "t" | "u":
             return _time(raw, micro=kind == "u")
         case "i" | "b":

@@ -96,23 +96,37 @@ async def _serve(settings: Settings, objects: store.Store) -> None:
     except OSError as e:
         raise ServerError(_why_not_bound(settings, e)) from None
     port = server.sockets[0].getsockname()[1]
-    _bootstrap(objects, verbs, port)
-    followers.resume()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if settings.kubeconfig is not None:
-        _write_kubeconfig(settings, settings.kubeconfig, port, admin_token, root_ca)
+    try:
+        _bootstrap(objects, verbs, port)
+        followers.resume()
+        if settings.kubeconfig is not None:
+            _write_kubeconfig(settings, settings.kubeconfig, port, admin_token, root_ca)
+        await _until_stopped(settings, context, port, stop, objects, followers, alive)
+    finally:
+        followers.close()
+        server.close()
+        for connection in tuple(alive):
+            connection.shut()
+        await asyncio.sleep(0)
+
+
+async def _until_stopped(
+    settings: Settings,
+    context: ssl.SSLContext | None,
+    port: int,
+    stop: asyncio.Event,
+    objects: store.Store,
+    followers: lifecycle.Lifecycle,
+    alive: set[Connection],
+) -> None:
+    scheme = "http" if context is None else "https"
+    print(f"apiserver: serving on {scheme}://{settings.host}:{port}", flush=True)
     chores = asyncio.create_task(_chores(objects, followers, alive))
-    print(
-        f"apiserver: serving on {'http' if context is None else 'https'}://{settings.host}:{port}", flush=True
-    )
     await stop.wait()
     chores.cancel()
-    server.close()
-    for connection in tuple(alive):
-        connection.shut()
-    await asyncio.sleep(0)
 
 
 def _tls(directory: Path, host: str) -> ssl.SSLContext:

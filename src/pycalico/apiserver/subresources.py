@@ -30,7 +30,7 @@ class Subresources:
         if sub == "eviction":
             return self._evict(key, body, dry_run=dry_run)
         account = self._verbs.get(resource, key).obj
-        spec = body.get("spec") or {}
+        spec = {key: value for key, value in (body.get("spec") or {}).items() if value is not None}
         token, end = self._auth.issue(account, spec)
         when = dt.datetime.fromtimestamp(end, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return {

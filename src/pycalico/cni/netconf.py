@@ -1,0 +1,221 @@
+"""The plugin's entry of the conflist, and the call's environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pycalico.base import jsonerror
+from pycalico.cni.errors import (
+    BAD_VARIABLES,
+    DECODING_FAILURE,
+    INCOMPATIBLE_VERSION,
+    INVALID_CONFIG,
+    CNIError,
+)
+
+#: What the plugins answer to VERSION, and accept.
+SUPPORTED_VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0")
+SPEC_VERSION = "1.1.0"
+_NAME = re.compile(r"^[a-zA-Z0-9_.\-]+$")
+_CONTAINER_ID = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.\-]*$")
+_IFNAME_MOST = 15
+_NODENAME_FILE = "/var/lib/calico/nodename"
+
+
+class Policy(msgspec.Struct):
+    type: str = ""
+    k8s_api_root: str = ""
+    k8s_auth_token: str = ""
+    k8s_client_certificate: str = ""
+    k8s_client_key: str = ""
+    k8s_certificate_authority: str = ""
+
+
+class Kubernetes(msgspec.Struct):
+    k8s_api_root: str = ""
+    kubeconfig: str = ""
+    node_name: str = ""
+
+
+class FeatureControl(msgspec.Struct):
+    ip_addrs_no_ipam: bool = False
+    floating_ips: bool = False
+
+
+class ContainerSettings(msgspec.Struct):
+    allow_ip_forwarding: bool = False
+
+
+class NetConf(msgspec.Struct):
+    """Field names are the conflist's. ``ipam`` stays open: it may be another plugin's."""
+
+    name: str = ""
+    type: str = ""
+    cniVersion: str = "0.2.0"  # noqa: N815 - the wire's name
+    log_level: str = "info"
+    log_file_path: str = ""
+    log_file_max_size: int = 100
+    log_file_max_age: int = 30
+    log_file_max_count: int = 10
+    datastore_type: str = ""
+    etcd_endpoints: str = ""
+    etcd_discovery_srv: str = ""
+    etcd_key_file: str = ""
+    etcd_cert_file: str = ""
+    etcd_ca_cert_file: str = ""
+    nodename: str = ""
+    nodename_file: str = _NODENAME_FILE
+    nodename_file_optional: bool = False
+    hostname: str = ""
+    mtu: int = 0
+    num_queues: int = 1
+    ipam: dict[str, Any] = {}
+    policy: Policy = msgspec.field(default_factory=Policy)
+    kubernetes: Kubernetes = msgspec.field(default_factory=Kubernetes)
+    feature_control: FeatureControl = msgspec.field(default_factory=FeatureControl)
+    container_settings: ContainerSettings = msgspec.field(default_factory=ContainerSettings)
+    include_default_routes: bool = False
+    dataplane_options: dict[str, Any] = {}
+    readiness_gates: list[str] = []
+    policy_setup_timeout_seconds: int = 0
+    endpoint_status_dir: str = "/var/run/calico/endpoint-status"
+    ipam_lock_file: str = "/var/run/calico/ipam.lock"
+    prevResult: dict[str, Any] | None = None  # noqa: N815 - the wire's name
+
+    @property
+    def ipam_type(self) -> str:
+        return str(self.ipam.get("type", ""))
+
+
+class Arguments(msgspec.Struct):
+    """The call: CNI_* variables; ``pod`` and ``namespace`` are empty outside Kubernetes."""
+
+    command: str
+    container_id: str
+    netns: str
+    ifname: str
+    path: str
+    namespace: str = ""
+    pod: str = ""
+    ip: str = ""
+
+    @property
+    def is_kubernetes(self) -> bool:
+        return bool(self.pod and self.namespace)
+
+
+def parse_config(data: bytes) -> NetConf:
+    """Raises CNIError with the codes that runtimes expect."""
+    text = data.decode(errors="replace")
+    try:
+        config = msgspec.json.decode(data, type=NetConf)
+    except msgspec.ValidationError as error:
+        raise CNIError(f"failed to load netconf: {error}", DECODING_FAILURE) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        reason = jsonerror.flaw(text) or str(error)
+        raise CNIError(f"error unmarshall network config: {reason}", DECODING_FAILURE) from error
+    if config.cniVersion not in SUPPORTED_VERSIONS:
+        supported = " ".join(f'"{version}"' for version in SUPPORTED_VERSIONS)
+        raise CNIError(
+            "incompatible CNI versions",
+            INCOMPATIBLE_VERSION,
+            f'config is "{config.cniVersion}", plugin supports [{supported}]',
+        )
+    if not config.name:
+        raise CNIError("missing network name", INVALID_CONFIG)
+    if not _NAME.match(config.name):
+        raise CNIError("invalid characters found in network name", INVALID_CONFIG, config.name)
+    return config
+
+
+_NEEDED = {
+    "ADD": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"),
+    "DEL": ("CNI_CONTAINERID", "CNI_IFNAME", "CNI_PATH"),
+    "CHECK": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"),
+    "GC": ("CNI_PATH",),
+    "STATUS": ("CNI_PATH",),
+}
+
+
+def parse_arguments(environ: Mapping[str, str]) -> Arguments:
+    """Raises CNIError when a variable is missing or malformed."""
+    command = environ.get("CNI_COMMAND", "")
+    if command not in _NEEDED:
+        raise CNIError(f"unknown CNI_COMMAND: {command}", BAD_VARIABLES)
+    missing = [name for name in _NEEDED[command] if not environ.get(name)]
+    if missing:
+        raise CNIError(f"required env variables [{','.join(missing)}] missing", BAD_VARIABLES)
+    container_id, ifname = environ.get("CNI_CONTAINERID", ""), environ.get("CNI_IFNAME", "")
+    if container_id and not _CONTAINER_ID.match(container_id):
+        raise CNIError("invalid characters in containerID", BAD_VARIABLES, container_id)
+    if ifname and (len(ifname) > _IFNAME_MOST or ifname in (".", "..") or re.search(r"[/:\s]", ifname)):
+        raise CNIError("interface name is invalid", BAD_VARIABLES, ifname)
+    extra = _pairs(environ.get("CNI_ARGS", ""))
+    return Arguments(
+        command=command,
+        container_id=container_id,
+        netns=environ.get("CNI_NETNS", ""),
+        ifname=ifname,
+        path=environ.get("CNI_PATH", ""),
+        namespace=extra.get("K8S_POD_NAMESPACE", ""),
+        pod=extra.get("K8S_POD_NAME", ""),
+        ip=extra.get("IP", ""),
+    )
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for item in filter(None, text.split(";")):
+        key, mark, value = item.partition("=")
+        if not mark:
+            raise CNIError(f'ARGS: invalid pair "{item}"', BAD_VARIABLES)
+        pairs[key] = value
+    return pairs
+
+
+def node_name(config: NetConf) -> str:
+    """This node's name: from the conflist, the file that calico-node writes, or the machine. Raises CNIError."""
+    path = Path(config.nodename_file)
+    if not config.nodename_file_optional and not config.nodename and not path.exists():
+        raise CNIError(
+            f"stat {path}: no such file or directory: check that the calico/node container is running "
+            "and has mounted /var/lib/calico/"
+        )
+    if config.nodename:
+        return config.nodename
+    if path.exists():
+        return path.read_text()
+    if config.hostname:
+        return config.hostname
+    import socket  # noqa: PLC0415 - the last resort only
+
+    return socket.gethostname().lower()
+
+
+def check_nodename_file(config: NetConf) -> None:
+    """Without the file calico-node has not started on this node. Raises CNIError."""
+    if not config.nodename_file_optional and not Path(config.nodename_file).exists():
+        raise CNIError(
+            f"stat {config.nodename_file}: no such file or directory: check that the calico/node container is "
+            "running and has mounted /var/lib/calico/"
+        )
+
+
+def environment_of(config: NetConf, environ: Mapping[str, str]) -> dict[str, str]:
+    """The datastore's variables: the conflist's values over those of the process."""
+    values = {
+        "DATASTORE_TYPE": config.datastore_type or environ.get("DATASTORE_TYPE", "") or "kubernetes",
+        "ETCD_ENDPOINTS": config.etcd_endpoints,
+        "ETCD_DISCOVERY_SRV": config.etcd_discovery_srv,
+        "ETCD_KEY_FILE": config.etcd_key_file,
+        "ETCD_CERT_FILE": config.etcd_cert_file,
+        "ETCD_CA_CERT_FILE": config.etcd_ca_cert_file,
+        "KUBECONFIG": config.kubernetes.kubeconfig,
+        "K8S_API_ENDPOINT": config.kubernetes.k8s_api_root or config.policy.k8s_api_root,
+    }
+    return {**environ, **{name: value for name, value in values.items() if value}}

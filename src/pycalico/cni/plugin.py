@@ -1,0 +1,406 @@
+"""The CNI plugin ``calico``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from pycalico.api import names
+from pycalico.api.meta import Key, ObjectMeta
+from pycalico.api.rule import EntityRule, Rule
+from pycalico.api.v3.clusterinformation import ClusterInformation
+from pycalico.api.v3.node import Node
+from pycalico.api.v3.profile import Profile, ProfileSpec
+from pycalico.api.v3.workloadendpoint import IPNAT, WorkloadEndpoint, WorkloadEndpointSpec
+from pycalico.cni import (
+    addresses,
+    delegate,
+    endpointwait,
+    entry,
+    hostlocal,
+    links,
+    netconf,
+    podwishes,
+    result,
+)
+from pycalico.cni.errors import CNIError
+from pycalico.cni.netconf import Arguments, NetConf
+from pycalico.datastore.client import Client
+from pycalico.datastore.errors import AlreadyExists, Conflict, DatastoreError, NotFound
+
+log = logging.getLogger(__name__)
+
+_MTU_FILE = Path("/var/lib/calico/mtu")
+_DELETE_TRIES = 5
+_CONTAINER_NAME = 11
+
+
+def main() -> None:
+    entry.main("calico", add=add, delete=delete, test=test)
+
+
+# ---- ADD ----------------------------------------------------------------------------------------------------
+
+
+def add(config: NetConf, arguments: Arguments, raw: dict[str, Any]) -> dict[str, Any]:
+    """Gives the container its interface and addresses; returns the CNI result. Raises CNIError."""
+    call = Call(config, arguments, raw)
+    call.check_ready()
+    if config.mtu == 0:
+        config.mtu = _mtu_from_file()
+    kind = config.dataplane_options.get("type", "")
+    if kind:
+        raise CNIError(f"Invalid dataplane type: {kind}")
+    existing = call.existing_endpoint()
+    if not arguments.is_kubernetes and existing is not None:
+        return call.joined(existing)
+    return call.networked(existing)
+
+
+class Call:
+    """One ADD or DEL: the configuration, the datastore, and who the container is."""
+
+    def __init__(self, config: NetConf, arguments: Arguments, raw: dict[str, Any]) -> None:
+        netconf.check_nodename_file(config)
+        self.config, self.arguments, self.raw = config, arguments, raw
+        self.node = netconf.node_name(config)
+        self.orchestrator = "k8s" if arguments.is_kubernetes else "cni"
+        self.namespace = (
+            arguments.namespace
+            if arguments.is_kubernetes
+            else os.environ.get("CNI_TEST_NAMESPACE", "default")
+        )
+        self.workload = arguments.pod if arguments.is_kubernetes else arguments.container_id
+        self._client: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        if self._client is None:
+            self._client = entry.open_datastore(self.config)
+        return self._client
+
+    @property
+    def uses_calico_ipam(self) -> bool:
+        return self.config.ipam_type == "calico-ipam"
+
+    def check_ready(self) -> None:
+        """Raises CNIError while the datastore is locked or not initialised."""
+        try:
+            information = self.client.get(ClusterInformation, "default")
+        except DatastoreError as error:
+            raise CNIError(f"error getting ClusterInformation: {error}") from error
+        if information.spec.datastore_ready is False:
+            raise CNIError("Calico is currently not ready to process requests")
+
+    def endpoint_name(self) -> str:
+        return names.workload_endpoint(self.node, self.orchestrator, self.workload, self.ifname())
+
+    def ifname(self) -> str:
+        # In Kubernetes the endpoint is the pod's, whatever the runtime calls the interface.
+        return "eth0" if self.orchestrator == "k8s" else self.arguments.ifname
+
+    def existing_endpoint(self) -> WorkloadEndpoint | None:
+        try:
+            prefix = names.workload_endpoint(self.node, self.orchestrator, self.workload, "")
+            listed = self.client.list(WorkloadEndpoint, self.namespace, name_prefix=prefix).items
+        except DatastoreError as error:
+            raise CNIError(f"error listing endpoints: {error}") from error
+        return listed[0] if listed else None
+
+    def joined(self, endpoint: WorkloadEndpoint) -> dict[str, Any]:
+        """An orchestrator's second network for a container: its endpoint takes on the network's profile."""
+        if self.config.name not in endpoint.spec.profiles:
+            endpoint.spec.profiles.append(self.config.name)
+            self._ensure_profile()
+            self.client.update(endpoint)
+        return result.render(self.config.cniVersion, endpoint.spec.ip_networks, endpoint.spec.interface_name)
+
+    def networked(self, existing: WorkloadEndpoint | None) -> dict[str, Any]:
+        """The address first, then the interface, then the endpoint; an address does not outlive a failure."""
+        arguments, config = self.arguments, self.config
+        pod, wishes = self._pod(), podwishes.PodWishes()
+        if pod is not None and config.policy.type == "k8s":
+            wishes = podwishes.parse(pod.annotations, self._namespace_annotations(), config)
+        elif arguments.is_kubernetes is False and config.policy.type == "k8s":
+            raise CNIError("policy type k8s needs K8S_POD_NAME and K8S_POD_NAMESPACE in CNI_ARGS")
+        assigned = self._addresses(wishes, existing)
+        try:
+            endpoint = self._endpoint(pod, assigned, wishes)
+            pair = links.Pair(
+                host=endpoint.spec.interface_name,
+                ifname=arguments.ifname,
+                netns=arguments.netns,
+                addresses=assigned,
+                mtu=config.mtu,
+                queues=config.num_queues,
+                mac=wishes.mac,
+                forwarding=config.container_settings.allow_ip_forwarding,
+                routes=self._routes(),
+            )
+            links.check_netns(arguments.netns)
+            endpoint.spec.mac = links.connect(pair)
+            if not config.policy.type:
+                self._ensure_profile()
+            self._write(endpoint, existing)
+        except (CNIError, DatastoreError):
+            self._release(wishes)
+            raise
+        if config.policy_setup_timeout_seconds:
+            workload = f"{self.namespace}/{self.workload}" if arguments.is_kubernetes else self.workload
+            path = endpointwait.status_file(
+                config.endpoint_status_dir, self.orchestrator, workload, self.ifname()
+            )
+            endpointwait.wait(path, config.policy_setup_timeout_seconds)
+        return result.render(config.cniVersion, assigned, endpoint.spec.interface_name)
+
+    def _pod(self) -> ObjectMeta | None:
+        """The pod's metadata; None outside Kubernetes. Raises CNIError when there is no such pod."""
+        if not self.arguments.is_kubernetes:
+            return None
+        rest = entry.kubernetes(self.client, self.config)
+        self._rest = rest
+        try:
+            self._core_pod = entry.read_pod(rest, self.namespace, self.workload)
+        except DatastoreError as error:
+            raise CNIError(str(error)) from error
+        return self._core_pod.metadata
+
+    def _namespace_annotations(self) -> dict[str, str]:
+        try:
+            return entry.read_namespace(self._rest, self.namespace).metadata.annotations
+        except DatastoreError as error:
+            raise CNIError(str(error)) from error
+
+    def _addresses(self, wishes: podwishes.PodWishes, existing: WorkloadEndpoint | None) -> list[str]:
+        """Single addresses in CIDR form (/32, /128)."""
+        if wishes.no_ipam:
+            return [_single(item) for item in wishes.addresses]
+        if not self.uses_calico_ipam:
+            return [_single(item) for item in result.addresses_of(self._delegate("ADD"))]
+        wish = addresses.wish_of(self.config, self.arguments)
+        if wishes.ipv4_pools is not None:
+            wish.ipv4_pools = wishes.ipv4_pools
+        if wishes.ipv6_pools is not None:
+            wish.ipv6_pools = wishes.ipv6_pools
+        if not wishes.addresses:
+            return [
+                _single(item)
+                for item in addresses.assign(self.client, self.config, self.arguments, self.node, wish)
+            ]
+        if existing is not None:
+            addresses.release(self.client, self.config, self.arguments)
+        assigned: list[str] = []
+        for address in wishes.addresses:
+            wish.address = address
+            try:
+                assigned += addresses.assign(self.client, self.config, self.arguments, self.node, wish)
+            except CNIError as error:
+                self._release(wishes)
+                raise CNIError(f"error getting IP from IPAM: {error}") from error
+        return assigned
+
+    def _release(self, wishes: podwishes.PodWishes | None = None) -> None:
+        """Gives the addresses back after a failure; what goes wrong here must not hide the first error."""
+        if wishes is not None and wishes.no_ipam:
+            return
+        try:
+            if self.uses_calico_ipam:
+                addresses.release(self.client, self.config, self.arguments)
+            else:
+                self._delegate("DEL")
+        except (CNIError, DatastoreError) as error:
+            log.warning("addresses of %s were not given back: %s", self.workload, error)
+
+    def _delegate(self, command: str) -> dict[str, Any]:
+        conf = dict(self.raw)
+        if self.config.ipam_type == "host-local":
+            if command == "DEL":
+                conf["ipam"] = hostlocal.emptied(self.config.ipam)
+            else:
+                conf["ipam"] = hostlocal.filled(self.config.ipam, self._pod_cidrs(), self.node)
+        return delegate.run(self.config.ipam_type, command, conf, self.arguments.path)
+
+    def _pod_cidrs(self) -> list[str]:
+        node = self.config.kubernetes.node_name or self.node
+        try:
+            return self.client.get(Node, node).status.pod_cidrs
+        except DatastoreError as error:
+            raise CNIError(str(error)) from error
+
+    def _routes(self) -> list[str]:
+        if self.config.ipam_type != "host-local":
+            return []
+        own = [item["dst"] for item in self.config.ipam.get("routes") or [] if item.get("dst")]
+        if own and self.config.include_default_routes:
+            return [*own, "0.0.0.0/0", "::/0"]
+        return own
+
+    def _endpoint(
+        self, pod: ObjectMeta | None, assigned: list[str], wishes: podwishes.PodWishes
+    ) -> WorkloadEndpoint:
+        arguments = self.arguments
+        if pod is not None:
+            endpoint = entry.endpoint_of(self._core_pod, self.node, self.config.policy.type)
+            if not self.config.policy.type:
+                endpoint.spec.profiles = [self.config.name]
+        else:
+            endpoint = WorkloadEndpoint(
+                metadata=ObjectMeta(
+                    name=self.endpoint_name(),
+                    namespace=self.namespace,
+                    labels={
+                        "projectcalico.org/namespace": self.namespace,
+                        "projectcalico.org/orchestrator": self.orchestrator,
+                    },
+                ),
+                spec=WorkloadEndpointSpec(
+                    orchestrator=self.orchestrator,
+                    workload=self.workload,
+                    node=self.node,
+                    endpoint=arguments.ifname,
+                    profiles=[self.config.name],
+                    interface_name="cali" + arguments.container_id[:_CONTAINER_NAME],
+                ),
+            )
+        endpoint.spec.container_id = arguments.container_id
+        endpoint.spec.ip_networks = assigned
+        if wishes.floating_ips:
+            own = {":" in item: item.split("/")[0] for item in assigned}
+            endpoint.spec.ip_nats = [
+                IPNAT(internal_ip=own[":" in item], external_ip=item)
+                for item in wishes.floating_ips
+                if (":" in item) in own
+            ]
+        return endpoint
+
+    def _write(self, endpoint: WorkloadEndpoint, existing: WorkloadEndpoint | None) -> None:
+        if existing is not None:
+            endpoint.metadata.uid = existing.metadata.uid
+            endpoint.metadata.creation_timestamp = existing.metadata.creation_timestamp
+            endpoint.metadata.resource_version = self._revision_to_match(existing)
+            self.client.update(endpoint)
+            return
+        try:
+            self.client.create(endpoint)
+        except AlreadyExists:
+            current = self.client.get(WorkloadEndpoint, endpoint.metadata.name, self.namespace)
+            endpoint.metadata.resource_version = current.metadata.resource_version
+            self.client.update(endpoint)
+
+    def _revision_to_match(self, existing: WorkloadEndpoint) -> str:
+        """In Kubernetes the revision is the pod's, which the kubelet moves on all the time: match its uid only."""
+        return "" if entry.is_kubernetes(self.client) else existing.metadata.resource_version
+
+    def _ensure_profile(self) -> None:
+        """A network without Kubernetes policy has a profile of its name: its members reach each other."""
+        name = self.config.name
+        source = EntityRule() if self.arguments.is_kubernetes else EntityRule(selector=f"has({name})")
+        profile = Profile(
+            metadata=ObjectMeta(name=name),
+            spec=ProfileSpec(
+                ingress=[Rule(action="Allow", source=source)],
+                egress=[Rule(action="Allow")],
+                labels_to_apply={name: ""},
+            ),
+        )
+        try:
+            self.client.get(Profile, name)
+        except NotFound:
+            try:
+                self.client.create(profile)
+            except AlreadyExists:
+                return
+
+
+def _single(address: str) -> str:
+    ip = address.split("/", maxsplit=1)[0]
+    return f"{ip}/{128 if ':' in ip else 32}"
+
+
+def _mtu_from_file() -> int:
+    try:
+        return int(_MTU_FILE.read_text().strip() or 0)
+    except FileNotFoundError:
+        return 0
+    except (OSError, ValueError) as error:
+        raise CNIError(f"failed to read MTU file: {error}") from error
+
+
+# ---- DEL ----------------------------------------------------------------------------------------------------
+
+
+def delete(config: NetConf, arguments: Arguments, raw: dict[str, Any]) -> None:
+    """Takes everything back; whatever is gone already is success. Raises CNIError."""
+    call = Call(config, arguments, raw)
+    call.check_ready()
+    if not arguments.is_kubernetes:
+        failure = _released(call)
+        _delete_endpoint(call)
+        links.disconnect(arguments.netns, arguments.ifname)
+        if failure is not None:
+            raise failure
+        return
+    _delete_endpoint(call)
+    links.disconnect(arguments.netns, arguments.ifname)
+    failure = _released(call)
+    if failure is not None:
+        raise failure
+
+
+def _released(call: Call) -> CNIError | None:
+    try:
+        if call.uses_calico_ipam:
+            addresses.release(call.client, call.config, call.arguments)
+        elif call.config.ipam_type:
+            call._delegate("DEL")  # noqa: SLF001 - the same module's
+    except CNIError as error:
+        return error
+    return None
+
+
+def _delete_endpoint(call: Call) -> None:
+    """Only the endpoint of this very container: a pod of the same name may have a new one already."""
+    name, client = call.endpoint_name(), call.client
+    for _ in range(_DELETE_TRIES):
+        try:
+            endpoint = client.get(WorkloadEndpoint, name, call.namespace)
+        except NotFound:
+            log.warning("WorkloadEndpoint %s does not exist, no need to clean it up", name)
+            return
+        except DatastoreError as error:
+            raise CNIError(str(error)) from error
+        owner = endpoint.spec.container_id
+        if owner and owner != call.arguments.container_id:
+            log.warning("CNI_CONTAINERID does not match WorkloadEndpoint ContainerID, don't delete WEP.")
+            return
+        try:
+            client.delete(
+                WorkloadEndpoint,
+                name,
+                call.namespace,
+                revision=endpoint.metadata.resource_version,
+                uid=endpoint.metadata.uid,
+            )
+        except Conflict:
+            continue
+        except NotFound:
+            return
+        except DatastoreError as error:
+            raise CNIError(str(error)) from error
+        return
+    raise CNIError(
+        f"error deleting endpoint: endpoint was modified before it could be deleted: "
+        f"{Conflict(Key('WorkloadEndpoint', call.namespace, name))}"
+    )
+
+
+def test(config: NetConf) -> None:
+    """``-t``: can the datastore be reached? Raises CNIError."""
+    try:
+        entry.open_datastore(config).get(ClusterInformation, "default")
+    except NotFound:
+        return
+    except DatastoreError as error:
+        raise CNIError("data store connection failed", 100, str(error)) from error

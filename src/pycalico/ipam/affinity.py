@@ -1,0 +1,127 @@
+"""Claiming and giving back blocks, safely against any number of other claimers, ours and upstream's.
+
+A claim is three writes: affinity pending, block, affinity confirmed. Whoever finds a claim half done can tell
+from the block whose it is, and finishes or removes it.
+"""
+
+from __future__ import annotations
+
+from pycalico.api.v3.ipam import BlockAffinity, IPAMBlock
+from pycalico.datastore.errors import AlreadyExists, Conflict, NotFound
+from pycalico.ipam import block as blocks
+from pycalico.ipam.errors import AffinityConflict, BlockNotEmpty, IPAMError, StaleAffinity, TooManyConflicts
+from pycalico.ipam.records import CONFIRMED, PENDING, PENDING_DELETION, RETRIES, Records, cidr_of
+from pycalico.ipam.sequence import Network
+
+
+class Affinities:
+    """The protocol, for any host."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    def pending(self, host: str, cidr: Network) -> BlockAffinity:
+        """Step 1: an affinity that says "about to claim"; a confirmed one is returned as it is."""
+        for _ in range(RETRIES):
+            try:
+                return self._records.create_affinity(host, cidr, PENDING)
+            except AlreadyExists:
+                found = self._records.affinity(host, cidr)
+            if found is None:
+                continue
+            if found.spec.state in (CONFIRMED, ""):
+                return found
+            try:
+                return self._records.write_affinity(found, PENDING)
+            except (Conflict, NotFound):
+                continue
+        raise TooManyConflicts
+
+    def claim(self, affinity: BlockAffinity, cidr: Network) -> IPAMBlock:
+        """Step 2: the block of a pending affinity, created or adopted.
+
+        Raises:
+            AffinityConflict: another host won; this host's affinity is gone again.
+            StaleAffinity: the block was another's or nobody's all along; likewise.
+            Conflict: another claimer of the same host is at work; try again.
+        """
+        host = affinity.spec.node
+        found = self._records.block(cidr)
+        if found is None:
+            affinity = self._still(affinity, PENDING)
+            try:
+                made = self._records.create_block(blocks.new(cidr, host))
+            except AlreadyExists:
+                found = self._records.block(cidr)
+                if found is None:
+                    raise Conflict(affinity.key) from None
+                if blocks.owner(found.spec) != host:
+                    self._records.delete_affinity(affinity)
+                    raise AffinityConflict(str(cidr), str(found.spec.affinity)) from None
+                self.confirm(affinity)
+                return found
+            self.confirm(affinity)
+            return made
+        if blocks.owner(found.spec) != host:
+            self._records.delete_affinity(affinity)
+            raise StaleAffinity(f"Affinity is stale: block {cidr} belongs to {found.spec.affinity}")
+        if affinity.spec.state not in (CONFIRMED, ""):
+            affinity = self._still(affinity, PENDING)
+            # A rewrite makes every other claimer's copy of the block out of date.
+            found = self._records.write_block(found)
+            self.confirm(affinity)
+        return found
+
+    def confirm(self, affinity: BlockAffinity) -> None:
+        """Step 3. That another claimer of this host confirmed it first is success too."""
+        try:
+            self._records.write_affinity(affinity, CONFIRMED)
+        except (Conflict, NotFound):
+            again = self._records.affinity(affinity.spec.node, cidr_of(affinity))
+            if again is None or again.spec.state != CONFIRMED:
+                raise Conflict(affinity.key) from None
+
+    def release(self, host: str, cidr: Network, *, must_be_empty: bool) -> None:
+        """Gives a block back: deleted when empty, else left to nobody until its last address is freed.
+
+        Raises NotFound (no such affinity or block), AffinityConflict, BlockNotEmpty, TooManyConflicts.
+        """
+        for _ in range(RETRIES):
+            try:
+                self._release_once(host, cidr, must_be_empty=must_be_empty)
+            except Conflict:
+                continue
+            return
+        raise TooManyConflicts
+
+    def _release_once(self, host: str, cidr: Network, *, must_be_empty: bool) -> None:
+        affinity = self._records.affinity(host, cidr)
+        if affinity is None:
+            raise IPAMError(f"affinity of host {host} to block {cidr} does not exist")
+        found = self._records.block(cidr)
+        if found is None:
+            # The claim never got as far as its block, or a release did not get past it.
+            self._records.delete_affinity(affinity)
+            return
+        if blocks.owner(found.spec) != host:
+            self._records.delete_affinity(affinity)
+            raise AffinityConflict(str(cidr), str(found.spec.affinity))
+        if must_be_empty and not blocks.is_empty(found.spec):
+            raise BlockNotEmpty(str(cidr))
+        affinity = self._still(affinity, PENDING_DELETION)
+        if blocks.is_empty(found.spec):
+            self._records.delete_block(found)
+        else:
+            found.spec.affinity = None
+            self._records.write_block(found)
+        self._records.delete_affinity(affinity)
+
+    def _still(self, affinity: BlockAffinity, state: str) -> BlockAffinity:
+        """Writes the state, which also proves that nobody changed the affinity since it was read."""
+        return self._records.write_affinity(affinity, state)
+
+
+def blocks_network(affinity: BlockAffinity) -> Network:
+    from pycalico.ipam.records import cidr_of  # noqa: PLC0415
+
+    return cidr_of(affinity)

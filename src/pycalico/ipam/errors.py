@@ -1,0 +1,55 @@
+"""What IPAM refuses. Texts are upstream's, since runtimes and operators match them."""
+
+from __future__ import annotations
+
+
+class IPAMError(Exception):
+    """Base of all; the message is one line for a person."""
+
+
+class AlreadyAssigned(IPAMError):
+    """The address is in use."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"resource already exists: {address}")
+
+
+class AffinityMismatch(IPAMError):
+    """The block belongs to another host, or to none."""
+
+
+class AffinityConflict(IPAMError):
+    """Another host won the block."""
+
+    def __init__(self, cidr: str, owner: str) -> None:
+        super().__init__(f"{cidr} already claimed by {owner}")
+
+
+class StaleAffinity(IPAMError):
+    """This host's affinity names a block that is not its own; the affinity is gone now."""
+
+
+class BlockNotEmpty(IPAMError):
+    def __init__(self, cidr: str) -> None:
+        super().__init__(f"block '{cidr}' is not empty")
+
+
+class NoFreeBlocks(IPAMError):
+    def __init__(self) -> None:
+        super().__init__("No Free Blocks")
+
+
+class BlockLimit(IPAMError):
+    """The host has as many blocks as it may have."""
+
+    def __init__(self) -> None:
+        super().__init__("cannot allocate new block due to per host block limit")
+
+
+class NotAllocated(IPAMError):
+    """Lookup of an address that nobody holds."""
+
+
+class TooManyConflicts(IPAMError):
+    def __init__(self) -> None:
+        super().__init__("Max retries hit - excessive concurrent IPAM requests")
