@@ -15,7 +15,7 @@ from pycalico.lab.steps import Outcome, Step, facts, walkthrough
 _COMMAND_S = 90.0
 _PAUSE_S = 0.5
 #: How much longer things may take, by kernel.
-PATIENCE = {"host": 1.0, "uml": 6.0}
+PATIENCE = {"host": 1.0, "uml": 3.0}
 _INTRODUCTION = """\
 # Walkthrough
 
