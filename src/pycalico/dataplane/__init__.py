@@ -1,1 +1,5 @@
-"""From calculated messages to the kernel: rendering (``rules``), conversion (``managers``), reconciliation (``drivers``)."""
+"""Makes the kernel equal to what the calculation says: rules, IP sets, routes, links, per-interface settings.
+
+``rules`` renders text and is pure; ``managers`` turn messages into wishes; ``drivers`` read and write the
+kernel, each as a target of the one reconciler; ``engine`` runs them in a safe order.
+"""

@@ -1,1 +1,1 @@
-"""Doors to the kernel: netlink, network namespaces, sysctls, commands, feature detection. Knows nothing of Calico."""
+"""The kernel's doors: commands, netlink, sysctls, namespaces, features, interface events. Knows nothing of Calico."""

@@ -1,0 +1,177 @@
+"""Puts planes, targets and the order of writing together."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from pycalico.dataplane.config import DataplaneConfig
+from pycalico.dataplane.drivers import backend, tunnels
+from pycalico.dataplane.drivers.chains import Chains
+from pycalico.dataplane.drivers.conntrack import ConntrackCleaner
+from pycalico.dataplane.drivers.ipsets import IPSets
+from pycalico.dataplane.drivers.iptables import Options, Table
+from pycalico.dataplane.drivers.neighbours import Entries
+from pycalico.dataplane.drivers.routes import Ownership, Routes
+from pycalico.dataplane.drivers.settings import Setting, Settings
+from pycalico.dataplane.drivers.status_files import StatusFiles
+from pycalico.dataplane.drivers.tunnels import Tunnel, Tunnels
+from pycalico.dataplane.managers.plane import TABLES, MTUs, Plane, SetWishes
+from pycalico.dataplane.managers.vxlan import cluster_protocol
+from pycalico.dataplane.rules.context import RuleContext
+from pycalico.dataplane.rules.marks import allocate
+from pycalico.kernel import features
+from pycalico.kernel.interfaces import Interfaces
+from pycalico.reconcile.desired import Desired
+from pycalico.reconcile.pipeline import Stage
+from pycalico.reconcile.reconciler import Reconciler
+
+log = logging.getLogger(__name__)
+
+_LOCK_TIMEOUT_S = 10
+
+
+class Assembly(msgspec.Struct):
+    """All that the engine drives. ``tables`` and ``routes`` are in no order of writing: that is ``stages``."""
+
+    planes: list[Plane]
+    stages: list[Stage]
+    tables: list[Reconciler[Any, Any, Any]]
+    sets: list[Reconciler[Any, Any, Any]]
+    routes: dict[int, Reconciler[Any, Any, Any]]
+    links: list[Reconciler[Any, Any, Any]]
+    status_files: Reconciler[Any, Any, Any] | None
+    cleaner: ConntrackCleaner
+    backend: str
+
+
+def families(config: DataplaneConfig) -> tuple[int, ...]:
+    """IPv6 only where it is wished and the kernel has it."""
+    if not config.ipv6:
+        return (4,)
+    if not os.path.exists("/proc/sys/net/ipv6"):  # noqa: PTH110
+        log.warning("the kernel has no IPv6: going on with IPv4 only")
+        return (4,)
+    return (4, 6)
+
+
+def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs) -> Assembly:
+    """Raises ValueError for a configuration that cannot work."""
+    found = features.detect(config.feature_overrides)
+    wanted = families(config)
+    variant = backend.choose(config.iptables_backend, wanted)
+    cleaner = ConntrackCleaner()
+    tunnel_target = Tunnels(
+        interfaces, config.ipip_clean_up, config.feature_overrides.get("ChecksumOffloadBroken", True)
+    )
+    tunnel_links: Reconciler[str, Tunnel, Tunnel] = Reconciler("tunnels", tunnel_target)
+    setting_target = Settings()
+    settings: Reconciler[str, Setting, str] = Reconciler("settings", setting_target)
+    setting_target.wanted = lambda: list(settings.delta.wanted)
+    settings.want("net/ipv4/ip_forward", Setting("1"))
+    if 6 in wanted:
+        settings.want("net/ipv6/conf/all/forwarding", Setting("1"))
+    if config.wireguard and config.wireguard_host_encryption:
+        settings.want("net/ipv4/conf/all/src_valid_mark", Setting("1"))
+
+    planes: list[Plane] = []
+    tables: list[Reconciler[Any, Any, Any]] = []
+    sets: list[Reconciler[Any, Any, Any]] = []
+    routes: dict[int, Reconciler[Any, Any, Any]] = {}
+    entries: list[Reconciler[Any, Any, Any]] = []
+    for family in wanted:
+        context = RuleContext(
+            config,
+            allocate(config.mark_mask, config.wireguard or config.wireguard_v6),
+            family,
+            found.snat_fully_random,
+            found.masquerade_fully_random,
+        )
+        plane = _plane(context, interfaces, mtus, cleaner, tunnel_links, settings)
+        programs = backend.programs(family, variant)
+        options = Options(
+            config.chain_insert_mode.lower() == "insert", _wait(config, variant, found.restore_waits)
+        )
+        for table in TABLES:
+            reconciler: Reconciler[Any, Any, Any] = Reconciler(
+                f"iptables {table} v{family}", Table(table, programs, options), reads_first=True
+            )
+            tables.append(reconciler)
+            plane.tables[table] = Chains(reconciler)
+        planes.append(plane)
+        sets.append(plane.sets.reconciler)
+        routes[family] = plane.route_reconciler
+        entries += [plane.neighbours, plane.tunnel_neighbours, plane.forwarding]
+
+    files: Reconciler[Any, Any, Any] | None = None
+    if config.endpoint_status_path:
+        files = Reconciler("status files", StatusFiles(config.endpoint_status_path))
+    stages = [
+        Stage("links", [tunnel_links, settings]),
+        Stage("IP sets", sets, deletes=False),
+        Stage("routes", [*entries, *routes.values()] if config.route_sync else entries),
+        Stage("iptables", tables),
+        # A set can go once no rule names it.
+        Stage("IP set removal", sets, puts=False),
+    ]
+    return Assembly(
+        planes, stages, tables, sets, routes, [tunnel_links, settings, *entries], files, cleaner, variant
+    )
+
+
+def _plane(
+    context: RuleContext,
+    interfaces: Interfaces,
+    mtus: MTUs,
+    cleaner: ConntrackCleaner,
+    tunnel_links: Reconciler[str, Tunnel, Tunnel],
+    settings: Reconciler[str, Setting, str],
+) -> Plane:
+    config, family = context.config, context.family
+    owns = Ownership(
+        config.interface_prefixes,
+        (*tunnels.VXLAN.values(), tunnels.IPIP),
+        config.route_protocol,
+        cluster_protocol(config.route_protocol),
+        config.remove_external_routes,
+        config.route_grace_s,
+    )
+    target = Routes(family, interfaces, owns, cleaner)
+    routes: Reconciler[Any, Any, Any] = Reconciler(f"routes v{family}", target)
+    target.wanted = _wants(routes)
+    devices = (tunnels.VXLAN[family],)
+    prefixes = "^(" + "|".join(config.interface_prefixes) + ")"
+    workload_entries = Entries(family, interfaces, (), only_added=prefixes)
+    neighbours: Reconciler[Any, Any, Any] = Reconciler(f"neighbours v{family}", workload_entries)
+    workload_entries.wanted = _wants(neighbours)
+    return Plane(
+        context=context,
+        interfaces=interfaces,
+        tables={},
+        sets=SetWishes(context, Reconciler(f"IP sets v{family}", IPSets(family))),
+        routes=Desired(routes.want, routes.unwant),
+        route_reconciler=routes,
+        neighbours=neighbours,
+        tunnel_neighbours=Reconciler(f"tunnel neighbours v{family}", Entries(family, interfaces, devices)),
+        forwarding=Reconciler(f"forwarding v{family}", Entries(family, interfaces, devices, forwarding=True)),
+        tunnels=tunnel_links,
+        settings=settings,
+        mtus=mtus,
+    )
+
+
+def _wants(reconciler: Reconciler[Any, Any, Any]) -> Callable[[Any], bool]:
+    return lambda key: key in reconciler.delta.wanted
+
+
+def _wait(config: DataplaneConfig, variant: str, supported: bool) -> tuple[str, ...]:
+    """The nft variant has no lock to wait for."""
+    if variant == "nft" or not supported:
+        return ()
+    timeout_s = config.iptables_lock_timeout_s if config.iptables_lock_timeout_s > 0 else _LOCK_TIMEOUT_S
+    interval_us = int(config.iptables_lock_probe_interval_s * 1_000_000)
+    return ("--wait", str(int(timeout_s)), "--wait-interval", str(interval_us))

@@ -1,0 +1,165 @@
+"""IP sets of one family, written with ``ipset restore`` in one batch."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+
+import msgspec
+
+from pycalico.kernel import command
+from pycalico.reconcile.target import Outcome, TargetError
+
+log = logging.getLogger(__name__)
+
+_OURS = {
+    4: re.compile(r"^(cali4|felix-4|felix-masq-ipam-pools|felix-all-ipam-pools)"),
+    6: re.compile(r"^(cali6|felix-6)"),
+}
+_TRIES, _WAIT_S = 10, 0.001
+_WHOLE_ADDRESS = {4: "/32", 6: "/128"}
+
+
+class IPSet(msgspec.Struct):
+    """``members`` is shared with the wisher, who changes it in place and wishes the set again.
+
+    ``type`` is ipset's (hash:net, hash:ip, hash:ip,port); members are spelled as ipset prints them: see `canonical`.
+    """
+
+    type: str
+    most: int
+    members: set[str]
+
+
+def canonical(family: int, member: str) -> str:
+    """A whole address loses its prefix length, as in ipset's own output."""
+    return member.removesuffix(_WHOLE_ADDRESS[family])
+
+
+class IPSets:
+    """A reconcile target whose keys are the sets' names in the kernel."""
+
+    def __init__(self, family: int) -> None:
+        self.family = family
+        self.lines_written = 0
+        self.calls = 0
+        self._have: dict[str, IPSet] = {}
+        self._temporary = (f"cali{family}t{n}" for n in itertools.count())
+
+    def read(self) -> Mapping[str, IPSet]:
+        self._have = self._list()
+        return dict(self._have)
+
+    def same(self, want: IPSet, have: IPSet) -> bool:
+        return want.type == have.type and want.most == have.most and want.members == have.members
+
+    def apply(self, puts: Mapping[str, IPSet], deletes: AbstractSet[str]) -> Outcome[str, IPSet]:
+        now = self._put(puts) if puts else {}
+        failures = {}
+        for set_name in deletes:
+            reason = self._destroy(set_name)
+            if reason:
+                failures[set_name] = reason
+            else:
+                self._have.pop(set_name, None)
+        return Outcome(now, failures)
+
+    def _put(self, puts: Mapping[str, IPSet]) -> dict[str, IPSet]:
+        wait_s = _WAIT_S
+        for tries_left in reversed(range(_TRIES)):
+            leftovers: list[str] = []
+            lines = [
+                line for set_name in sorted(puts) for line in self._lines(set_name, puts[set_name], leftovers)
+            ]
+            refusal = self._restore(lines) if lines else ""
+            if not refusal:
+                break
+            if not tries_left:
+                raise TargetError(f"ipset restore failed: {refusal}")
+            log.warning("ipset restore failed, trying again: %s", refusal)
+            time.sleep(wait_s)
+            wait_s *= 2
+            self.read()
+        for set_name in leftovers:
+            self._destroy(set_name)
+        now = {key: IPSet(want.type, want.most, set(want.members)) for key, want in puts.items()}
+        self._have.update(now)
+        return now
+
+    def _lines(self, set_name: str, want: IPSet, leftovers: list[str]) -> Iterator[str]:
+        """Deletions come before additions, so that a full set has room."""
+        have = self._have.get(set_name)
+        if have and have.type == want.type and have.most == want.most:
+            yield from (f"del {set_name} {member} --exist" for member in sorted(have.members - want.members))
+            yield from _additions(set_name, want.members - have.members)
+            return
+        family = "inet" if self.family == 4 else "inet6"
+        fresh = set_name
+        if have:
+            # The type of a set that rules refer to cannot change; its name can.
+            fresh = next(name for name in self._temporary if name not in self._have)
+            leftovers.append(fresh)
+        yield f"create {fresh} {want.type} family {family} maxelem {want.most}"
+        yield from _additions(fresh, want.members)
+        if have:
+            yield f"swap {set_name} {fresh}"
+
+    def _restore(self, lines: list[str]) -> str:
+        self.calls += 1
+        self.lines_written += len(lines)
+        try:
+            done = command.run(["ipset", "restore"], "\n".join([*lines, "COMMIT", ""]))
+        except command.CommandError as error:
+            raise TargetError(str(error)) from None
+        return command.last_line(done.err or done.out) if done.code else ""
+
+    @staticmethod
+    def _destroy(set_name: str) -> str:
+        try:
+            done = command.run(["ipset", "destroy", set_name])
+        except command.CommandError as error:
+            return str(error)
+        if not done.code or "does not exist" in done.err:
+            return ""
+        return command.last_line(done.err or done.out)
+
+    def _list(self) -> dict[str, IPSet]:
+        try:
+            return self._parse(command.check(["ipset", "save"]).out.splitlines())
+        except command.CommandError as error:
+            log.info("cannot list all IP sets at once, listing them one by one: %s", error)
+        try:
+            names = command.check(["ipset", "list", "-name"]).out.split()
+        except command.CommandError as error:
+            raise TargetError(str(error)) from None
+        found: dict[str, IPSet] = {}
+        for set_name in filter(_OURS[self.family].match, names):
+            try:
+                found.update(self._parse(command.check(["ipset", "save", set_name]).out.splitlines()))
+            except command.CommandError as error:
+                # Made by a newer kernel interface, say: it is ours, and not as wished, so it will be replaced.
+                log.warning("cannot list IP set %s: %s", set_name, error)
+                found[set_name] = IPSet("unknown", 0, set())
+        return found
+
+    def _parse(self, lines: Iterable[str]) -> dict[str, IPSet]:
+        ours = _OURS[self.family]
+        found: dict[str, IPSet] = {}
+        for line in lines:
+            words = line.split(" ")
+            if len(words) < 3 or not ours.match(words[1]):
+                continue
+            if words[0] == "create":
+                most = words[words.index("maxelem") + 1] if "maxelem" in words else "0"
+                found[words[1]] = IPSet(words[2], int(most), set())
+            elif words[0] == "add":
+                found[words[1]].members.add(words[2])
+        return found
+
+
+def _additions(set_name: str, members: Iterable[str]) -> Iterator[str]:
+    return (f"add {set_name} {member}" for member in sorted(members))

@@ -1,0 +1,53 @@
+"""Policy groups of endpoints, and their chains for as long as an endpoint uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pycalico.calc.messages import PolicyLists
+from pycalico.dataplane.managers.plane import Plane
+from pycalico.dataplane.managers.policies import PolicyManager
+from pycalico.dataplane.rules.group import PolicyGroup, group, render_group
+
+_TABLES = ("raw", "mangle", "filter")
+
+
+class Groups:
+    def __init__(self, plane: Plane, policies: PolicyManager) -> None:
+        self._plane = plane
+        self._policies = policies
+        self._users: dict[PolicyGroup, set[str]] = {}
+        self._of_user: dict[str, set[PolicyGroup]] = {}
+
+    def of(self, user: str, tiers: Sequence[PolicyLists]) -> tuple[list[PolicyGroup], list[PolicyGroup]]:
+        """(ingress, egress) groups of ``tiers``; what ``user`` had before and does not have now is given up."""
+        ingress = [g for tier in tiers for g in self._group(tier, True, tier.ingress)]
+        egress = [g for tier in tiers for g in self._group(tier, False, tier.egress)]
+        self._hold(user, {g for g in (*ingress, *egress) if g.has_own_chain})
+        return ingress, egress
+
+    def release(self, user: str) -> None:
+        self._hold(user, set())
+
+    def _group(self, tier: PolicyLists, inbound: bool, names: Sequence[str]) -> list[PolicyGroup]:
+        return group(tier.tier, inbound, names, lambda name: self._policies.selector_of(tier.tier, name))
+
+    def _hold(self, user: str, groups: set[PolicyGroup]) -> None:
+        before = self._of_user.get(user, set())
+        for item in groups - before:
+            users = self._users.setdefault(item, set())
+            if not users:
+                chain = render_group(self._plane.context, item)
+                for table in _TABLES:
+                    self._plane.tables[table].update([chain])
+            users.add(user)
+        for item in before - groups:
+            self._users[item].discard(user)
+            if not self._users[item]:
+                del self._users[item]
+                for table in _TABLES:
+                    self._plane.tables[table].remove([item.chain_name])
+        if groups:
+            self._of_user[user] = groups
+        else:
+            self._of_user.pop(user, None)

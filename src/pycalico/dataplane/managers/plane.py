@@ -1,0 +1,122 @@
+"""Where managers put their wishes: one plane per IP family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from pycalico.calc.messages import Message
+from pycalico.dataplane.drivers.chains import Chains
+from pycalico.dataplane.drivers.ipsets import IPSet, canonical
+from pycalico.dataplane.drivers.neighbours import Entry
+from pycalico.dataplane.drivers.routes import Seen, WantedRoute
+from pycalico.dataplane.drivers.settings import Setting
+from pycalico.dataplane.drivers.tunnels import Tunnel
+from pycalico.dataplane.rules.chain import Chain
+from pycalico.dataplane.rules.context import RuleContext
+from pycalico.kernel.interfaces import Interfaces
+from pycalico.reconcile.desired import Desired
+from pycalico.reconcile.reconciler import Reconciler
+
+TABLES = ("raw", "mangle", "nat", "filter")
+Handlers = Mapping[type, Callable[[Any], object]]
+
+
+class InterfacesChanged(Message, frozen=True):
+    """Interfaces appeared, went, or changed state or addresses."""
+
+    names: frozenset[str]
+
+
+class Manager(Protocol):
+    """``handlers`` by type of message; ``resolve`` is called when a batch has been handled."""
+
+    @property
+    def handlers(self) -> Handlers: ...
+
+    def resolve(self) -> None: ...
+
+
+class SetWishes:
+    """IP sets of one family by identifier; sets are changed in place."""
+
+    def __init__(self, context: RuleContext, reconciler: Reconciler[str, IPSet, IPSet]) -> None:
+        self._context = context
+        self.reconciler = reconciler
+        self._sets: dict[str, IPSet] = {}
+
+    def _members(self, members: Iterable[str]) -> set[str]:
+        """Those of the family; a member with a port is ``<address>,<protocol>:<port>``."""
+        family = self._context.family
+        ours = (member for member in members if self._context.is_of_family(member.partition(",")[0]))
+        return {canonical(family, member) for member in ours}
+
+    def replace(self, set_id: str, set_type: str, members: Iterable[str]) -> None:
+        self._sets[set_id] = IPSet(set_type, self._context.config.max_ipset_size, self._members(members))
+        self._want(set_id)
+
+    def change(self, set_id: str, added: Iterable[str], removed: Iterable[str]) -> None:
+        """A set that was never told of is left alone: its whole state follows."""
+        held = self._sets.get(set_id)
+        if held is not None:
+            held.members.difference_update(self._members(removed))
+            held.members.update(self._members(added))
+            self._want(set_id)
+
+    def remove(self, set_id: str) -> None:
+        if self._sets.pop(set_id, None) is not None:
+            self.reconciler.unwant(self._context.set_name(set_id))
+
+    def _want(self, set_id: str) -> None:
+        self.reconciler.want(self._context.set_name(set_id), self._sets[set_id])
+
+
+class Plane(msgspec.Struct):
+    """One family's wishes."""
+
+    context: RuleContext
+    interfaces: Interfaces
+    tables: dict[str, Chains]
+    sets: SetWishes
+    routes: Desired[str, WantedRoute]
+    route_reconciler: Reconciler[str, WantedRoute, Seen]
+    neighbours: Reconciler[Entry, str, str]
+    tunnel_neighbours: Reconciler[Entry, str, str]
+    forwarding: Reconciler[Entry, str, str]
+    tunnels: Reconciler[str, Tunnel, Tunnel]
+    settings: Reconciler[str, Setting, str]
+    mtus: MTUs
+
+    @property
+    def family(self) -> int:
+        return self.context.family
+
+
+class MTUs(msgspec.Struct, frozen=True):
+    """Of the tunnels, in bytes, after detection."""
+
+    ipip: int
+    vxlan: int
+    vxlan_v6: int
+    pod: int
+
+
+class Offers:
+    """Remembers which chains an owner offered to which table, so that the next offer replaces them."""
+
+    def __init__(self, tables: Mapping[str, Chains]) -> None:
+        self._tables = tables
+        self._names: dict[tuple[str, str], tuple[str, ...]] = {}
+
+    def put(self, owner: str, table: str, chains: Iterable[Chain]) -> None:
+        offered = tuple(chains)
+        names = tuple(chain.name for chain in offered)
+        before = self._names.get((owner, table), ())
+        self._tables[table].update(offered)
+        self._tables[table].remove(set(before) - set(names))
+        if names:
+            self._names[owner, table] = names
+        else:
+            self._names.pop((owner, table), None)

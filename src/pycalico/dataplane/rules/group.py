@@ -1,0 +1,60 @@
+"""Groups of consecutive policies that select the same endpoints: evaluated together, in a chain of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import groupby
+
+import msgspec
+
+from pycalico.dataplane.rules import action, match, name
+from pycalico.dataplane.rules.chain import Chain
+from pycalico.dataplane.rules.context import RuleContext
+from pycalico.dataplane.rules.policy import policy_chain_name
+
+#: After so many jumps a return spares the rest.
+_STRIDE = 5
+
+
+class PolicyGroup(msgspec.Struct, frozen=True):
+    tier: str
+    inbound: bool
+    selector: str
+    policies: tuple[str, ...]
+
+    @property
+    def has_own_chain(self) -> bool:
+        return len(self.policies) > 1
+
+    @property
+    def chain_name(self) -> str:
+        """Where an endpoint jumps to: the only policy's chain, or the group's own."""
+        if not self.has_own_chain:
+            return policy_chain_name(self.inbound, self.policies[0])
+        uid = name.group_uid(self.tier, self.selector, self.inbound, self.policies)
+        return (name.GROUP_IN if self.inbound else name.GROUP_OUT) + uid
+
+
+def group(
+    tier: str, inbound: bool, policies: Iterable[str], selector_of: Callable[[str], str]
+) -> list[PolicyGroup]:
+    return [
+        PolicyGroup(tier, inbound, selector, tuple(names))
+        for selector, names in groupby(policies, selector_of)
+    ]
+
+
+def render_group(context: RuleContext, given: PolicyGroup) -> Chain:
+    verdicts = context.marks.accept | context.marks.passed
+    rules = []
+    for index, policy in enumerate(given.policies):
+        target = action.jump(policy_chain_name(given.inbound, policy))
+        if index % _STRIDE:
+            rules.append(match.rule(match.mark_clear(verdicts), target))
+            continue
+        if index:
+            rules.append(
+                match.rule(match.comment("Return on verdict"), match.mark_not_clear(verdicts), action.RETURN)
+            )
+        rules.append(target)
+    return Chain(given.chain_name, tuple(rules))

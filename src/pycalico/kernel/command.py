@@ -1,0 +1,50 @@
+"""Runs the kernel's command-line tools."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+
+class CommandError(Exception):
+    """A command was absent, hung or refused; the message is one line."""
+
+
+class Result(msgspec.Struct, frozen=True):
+    code: int
+    out: str
+    err: str
+    took_s: float
+
+
+def run(argv: Sequence[str], given: str = "", timeout_s: float = 60.0) -> Result:
+    """Whatever the exit code. Raises CommandError when it cannot be started or takes longer than ``timeout_s``."""
+    started = time.monotonic()
+    try:
+        done = subprocess.run(argv, input=given.encode(), capture_output=True, timeout=timeout_s, check=False)
+    except FileNotFoundError:
+        raise CommandError(f"{argv[0]} is not installed or not in PATH") from None
+    except OSError as error:
+        raise CommandError(f"{argv[0]}: {error.strerror}") from None
+    except subprocess.TimeoutExpired:
+        raise CommandError(f"{argv[0]} did not finish within {timeout_s:g} s") from None
+    took_s = time.monotonic() - started
+    return Result(
+        done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"), took_s
+    )
+
+
+def check(argv: Sequence[str], given: str = "", timeout_s: float = 60.0) -> Result:
+    """Like `run`, but a non-zero exit code raises CommandError with the last line the command wrote."""
+    done = run(argv, given, timeout_s)
+    if done.code:
+        raise CommandError(f"{' '.join(argv)} failed ({done.code}): {last_line(done.err or done.out)}")
+    return done
+
+
+def last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no message"
