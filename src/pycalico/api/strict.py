@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from pycalico.api import duration, goyaml
+from pycalico.api import goyaml
+from pycalico.base import duration
 
 T = TypeVar("T")
 

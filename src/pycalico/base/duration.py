@@ -1,57 +1,75 @@
-"""Durations in Go's spelling (``1h30m``, ``5m0s``, ``1.5s``), as Calico's resources and variables hold them."""
+"""Durations as Go writes them, and so Calico's resources and variables: ``1m30s``, ``300ms``, ``0s``."""
 
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
-_NANOSECONDS = {
-    "ns": 1,
-    "us": 1_000,
-    "µs": 1_000,
-    "μs": 1_000,
-    "ms": 1_000_000,
-    "s": 1_000_000_000,
-    "m": 60_000_000_000,
-    "h": 3_600_000_000_000,
-}
+_UNITS_NS = {
+    "ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9,
+}  # fmt: skip
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
-_SECOND = 1_000_000_000
 
 
-def parse_duration(text: str) -> float:
-    """Seconds. Raises ValueError when ``text`` is no duration."""
-    sign, rest = (-1, text[1:]) if text[:1] == "-" else (1, text.removeprefix("+"))
+class DurationError(ValueError):
+    """The text is no duration; the message is Go's."""
+
+
+def parse_ns(text: str) -> int:
+    """Nanoseconds. Raises DurationError."""
+    rest = text[1:] if text[:1] in ("-", "+") else text
     if rest == "0":
-        return 0.0
-    total, at = Fraction(0), 0
-    for part in _PART.finditer(rest):
-        if part.start() != at:
-            break
-        total += Fraction(part[1].rstrip(".") if part[1] != "." else "0") * _NANOSECONDS[part[2]]
-        at = part.end()
-    if not rest or at != len(rest):
-        raise ValueError(f"{text!r} is not a duration such as 5m or 1h30m")
-    return sign * int(total) / _SECOND
+        return 0
+    if not rest:
+        raise DurationError(f'time: invalid duration "{text}"')
+    total, position = 0, 0
+    while position < len(rest):
+        match = _PART.match(rest, position)
+        if match is None:
+            if re.fullmatch(r"[\d.]+", rest[position:]):
+                raise DurationError(f'time: missing unit in duration "{text}"')
+            raise DurationError(f'time: invalid duration "{text}"')
+        whole, _, fraction = match[1].partition(".")
+        unit = _UNITS_NS[match[2]]
+        total += int(whole or 0) * unit
+        if fraction:
+            total += int(fraction) * unit // 10 ** len(fraction)
+        position = match.end()
+    return -total if text.startswith("-") else total
 
 
-def render_duration(seconds: float) -> str:
-    """The canonical form: ``15m0s``, ``1.5s``, ``250ms``, ``0s``."""
-    left = round(abs(seconds) * _SECOND)
-    sign = "-" if seconds < 0 and left else ""
-    if left == 0:
+def render(nanoseconds: int) -> str:
+    """``90000000000`` → ``1m30s``."""
+    sign, left = ("-", -nanoseconds) if nanoseconds < 0 else ("", nanoseconds)
+    if left < 10**9:
+        for unit, size in (("ms", 10**6), ("µs", 10**3), ("ns", 1)):
+            if left >= size:
+                return f"{sign}{_decimal(left, size)}{unit}"
         return "0s"
-    if left < _SECOND:
-        unit, size = next((u, n) for u, n in (("ms", 10**6), ("µs", 10**3), ("ns", 1)) if left >= n)
-        return f"{sign}{_decimal(left, size)}{unit}"
-    hours, left = divmod(left, _NANOSECONDS["h"])
-    minutes, left = divmod(left, _NANOSECONDS["m"])
-    text = f"{hours}h" if hours else ""
-    text += f"{minutes}m" if hours or minutes else ""
-    return f"{sign}{text}{_decimal(left, _SECOND)}s"
+    minutes, seconds = divmod(left, 60 * 10**9)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{_decimal(seconds, 10**9)}s"
+    if hours or minutes:
+        text = f"{minutes}m{text}"
+    return sign + (f"{hours}h{text}" if hours else text)
 
 
-def _decimal(value: int, size: int) -> str:
-    whole, part = divmod(value, size)
-    digits = str(part).rjust(len(str(size)) - 1, "0").rstrip("0") if part else ""
-    return f"{whole}.{digits}" if digits else str(whole)
+def parse_seconds(text: str) -> float:
+    """Seconds. Raises DurationError."""
+    return parse_ns(text) / 10**9
+
+
+def render_seconds(seconds: float) -> str:
+    return render(round(seconds * 10**9))
+
+
+def normalised(text: str) -> str:
+    """``60s`` → ``1m0s``. Raises DurationError."""
+    return render(parse_ns(text))
+
+
+def _decimal(value: int, unit: int) -> str:
+    whole, part = divmod(value, unit)
+    if not part:
+        return str(whole)
+    digits = str(part).rjust(len(str(unit)) - 1, "0").rstrip("0")
+    return f"{whole}.{digits}"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from pycalico.base.duration import parse_duration
+from pycalico.base.duration import parse_seconds
 
 #: Controllers as ENABLED_CONTROLLERS names them, to their section in KubeControllersConfiguration.
 CONTROLLERS: Mapping[str, str] = {
@@ -116,7 +116,7 @@ def _check(name: str, text: str, *, valid: bool) -> None:
 
 def _duration(name: str, text: str) -> float:
     try:
-        return parse_duration(text)
+        return parse_seconds(text)
     except ValueError:
         _check(name, text, valid=False)
         raise

@@ -16,7 +16,7 @@ from pycalico.api.v3.ipam import IPAMBlock
 from pycalico.api.v3.ippool import IPPool
 from pycalico.api.v3.node import Node
 from pycalico.base.backoff import Backoff
-from pycalico.base.duration import render_duration
+from pycalico.base.duration import render_seconds
 from pycalico.controllers import leaks
 from pycalico.controllers.clusterinformation import NAME as CLUSTER
 from pycalico.controllers.collector import Collector
@@ -88,7 +88,7 @@ class NodeController:
         self._pass_not_before_s = 0.0
 
     def start(self) -> None:
-        log.info("Will run periodic IPAM sync every %s", render_duration(self._period_s))
+        log.info("Will run periodic IPAM sync every %s", render_seconds(self._period_s))
         self._calico.start()
         self._kubernetes.start()
         threading.Thread(target=self._run, daemon=True, name="node-controller").start()

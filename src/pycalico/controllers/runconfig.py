@@ -19,7 +19,7 @@ from pycalico.api.v3.kubecontrollersconfiguration import (
     KubeControllersConfigurationStatus,
     NodeControllerConfig,
 )
-from pycalico.base.duration import parse_duration, render_duration
+from pycalico.base.duration import parse_seconds, render_seconds
 from pycalico.controllers.environment import Environment, log_level
 
 log = logging.getLogger(__name__)
@@ -63,19 +63,19 @@ class RunConfig(msgspec.Struct, frozen=True):
 
 def default_configuration() -> KubeControllersConfiguration:
     """What is created when there is none."""
-    period = render_duration(_PERIOD_S)
+    period = render_seconds(_PERIOD_S)
     return KubeControllersConfiguration(
         metadata=ObjectMeta(name=NAME),
         spec=KubeControllersConfigurationSpec(
             log_severity_screen="Info",
             health_checks=_ENABLED,
-            etcd_v3_compaction_period=render_duration(_COMPACTION_S),
+            etcd_v3_compaction_period=render_seconds(_COMPACTION_S),
             prometheus_metrics_port=METRICS_PORT,
             controllers=ControllersConfig(
                 node=NodeControllerConfig(
                     reconciler_period=period,
                     sync_labels=_ENABLED,
-                    leak_grace_period=render_duration(_GRACE_S),
+                    leak_grace_period=render_seconds(_GRACE_S),
                 ),
                 **{section: ControllerConfig(reconciler_period=period) for section in MIRRORS},
             ),
@@ -104,7 +104,7 @@ def merge(
         sections.node = NodeControllerConfig(
             sync_labels=_switch(node.sync_labels),
             host_endpoint=AutoHostEndpointConfig(auto_create=_switch(node.auto_host_endpoints)),
-            leak_grace_period=None if node.leak_grace_s is None else render_duration(node.leak_grace_s),
+            leak_grace_period=None if node.leak_grace_s is None else render_seconds(node.leak_grace_s),
         )
     elif "SYNC_NODE_LABELS" in shown or "AUTO_HOST_ENDPOINTS" in shown:
         shown = {k: v for k, v in shown.items() if k not in ("SYNC_NODE_LABELS", "AUTO_HOST_ENDPOINTS")}
@@ -135,7 +135,7 @@ def merge(
     running = KubeControllersConfigurationSpec(
         log_severity_screen=level,
         health_checks=_switch(health),
-        etcd_v3_compaction_period=render_duration(compaction_s),
+        etcd_v3_compaction_period=render_seconds(compaction_s),
         controllers=sections,
     )
     return config, KubeControllersConfigurationStatus(running_config=running, environment_vars=shown)
@@ -165,10 +165,10 @@ def _mirror(
     period_s, shown = 0.0, None
     if section is not None:
         period_s = _seconds(f"{name} reconcilerPeriod", section.reconciler_period, _PERIOD_S)
-        shown = None if section.reconciler_period is None else render_duration(period_s)
+        shown = None if section.reconciler_period is None else render_seconds(period_s)
     if environment.reconciler_period_s is not None:
         period_s = environment.reconciler_period_s
-        shown = render_duration(period_s)
+        shown = render_seconds(period_s)
     workers = {
         "policy": environment.policy_workers,
         "workload_endpoint": environment.workload_endpoint_workers,
@@ -183,9 +183,9 @@ def _seconds(name: str, text: str | None, default_s: float) -> float:
     if text is None:
         return default_s
     try:
-        return parse_duration(text)
+        return parse_seconds(text)
     except ValueError as error:
-        log.warning("KubeControllersConfiguration %s: %s; using %s", name, error, render_duration(default_s))
+        log.warning("KubeControllersConfiguration %s: %s; using %s", name, error, render_seconds(default_s))
         return default_s
 
 

@@ -19,7 +19,7 @@ from pycalico.base import health
 from pycalico.calc import felixconfig, messages
 from pycalico.calc.graph import KINDS, KUBERNETES_KINDS, CalcGraph, tunnel_parameters
 from pycalico.calc.network import node_facts
-from pycalico.dataplane.engine import Dataplane, DataplaneError
+from pycalico.dataplane.engine import Dataplane, DataplaneError, RestartNeeded
 from pycalico.datastore.client import Client
 from pycalico.datastore.config import KUBERNETES, from_environment
 from pycalico.datastore.errors import DatastoreError, NotFound
@@ -201,6 +201,9 @@ class Agent:
         assert self._dataplane is not None  # noqa: S101 - made just before this thread
         try:
             self._dataplane.run(self.stop)
+        except RestartNeeded as error:
+            self._dataplane_failure = error
+            self.stop.set()
         except (DataplaneError, ValueError) as error:
             log.error("the dataplane gave up: %s", error)
             self._dataplane_failure = error
@@ -238,6 +241,8 @@ class Agent:
             self._health.report(_CALC, ready=syncer.in_sync)
 
     def _raise_for_stop(self) -> None:
+        if isinstance(self._dataplane_failure, RestartNeeded):
+            raise Stopped(RESTART_CODE, f"{self._dataplane_failure}; restarting")
         if self._dataplane_failure is not None:
             raise Stopped(_FAILED_CODE, f"the dataplane failed: {self._dataplane_failure}")
         raise Stopped(0, "stopped; what is programmed stays")

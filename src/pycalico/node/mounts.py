@@ -25,7 +25,7 @@ def init(*, best_effort: bool = False) -> int:
         try:
             action()
         except OSError as error:
-            log.error("Failed to mount the %s: %s", what, error)  # noqa: TRY400
+            log.error("Failed to mount the %s: %s", what, error)
             if not best_effort:
                 return code
     return 0

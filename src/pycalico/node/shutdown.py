@@ -27,7 +27,7 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
         path.write_text(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
         path.chmod(0o644)
     except OSError as error:
-        log.error("Unable to save the shutdown time to %s: %s", path, error)  # noqa: TRY400
+        log.error("Unable to save the shutdown time to %s: %s", path, error)
         return 1
     if environ.get("CALICO_NETWORKING_BACKEND") == "none":
         return 0

@@ -45,7 +45,7 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
             etcd=config.datastore_type == ETCD,
         )
     except (Fatal, DatastoreError, OSError, interfaces.InterfacesUnknown) as error:
-        log.error("%s", error)  # noqa: TRY400 - a person reads this, not a trace
+        log.error("%s", error)
         log.warning("Terminating")
         return 1
     return 0
@@ -90,7 +90,7 @@ def startup(client: Client, rest: Rest | None, environ: Mapping[str, str], *, et
                 within_s=30.0,
             )
         except DatastoreError as error:
-            log.error("Unable to set NetworkUnavailable to False: %s", error)  # noqa: TRY400
+            log.error("Unable to set NetworkUnavailable to False: %s", error)
     shutdown.timestamp_file(environ).unlink(missing_ok=True)
 
 

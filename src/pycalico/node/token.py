@@ -69,7 +69,7 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
             log.info("Wrote updated CNI kubeconfig file", extra={"fields": {"path": str(KUBECONFIG)}})
             wait_s = next_wait_s(token, time.time())
         except (DatastoreError, Fatal, OSError) as error:
-            log.error("Failed to update the CNI token: %s; trying again", error)  # noqa: TRY400
+            log.error("Failed to update the CNI token: %s; trying again", error)
         time.sleep(wait_s * (1 + random.random()))  # noqa: S311 - spreads the load of many nodes
 
 

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from pycalico.api import duration
 from pycalico.api.v3.felixconfiguration import FelixConfiguration, FelixConfigurationSpec, RouteTableRange
 from pycalico.api.validate import rules, values
 from pycalico.api.validate.faults import Faults
+from pycalico.base import duration
 
 _ENABLED = values.one_of("Enabled", "Disabled")
 _MOST_TABLES = 65535

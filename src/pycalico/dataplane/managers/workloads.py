@@ -94,7 +94,7 @@ class WorkloadManager:
                 else:
                     self._forget(interface)
             except ValueError as error:
-                log.error("cannot program the endpoint of %s: %s", interface, error)  # noqa: TRY400 - one line
+                log.error("cannot program the endpoint of %s: %s", interface, error)
         prefixes = self._plane.context.config.interface_prefixes
         touched = self._dirty | {name for name in self._links if name.startswith(prefixes)}
         for interface in touched:
