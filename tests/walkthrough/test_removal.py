@@ -1,7 +1,7 @@
 """The end of the lab: the machine as it was."""
 
 import pytest
-from conftest import machine, pycalico
+from running_lab import machine, pycalico
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
