@@ -22,7 +22,7 @@ test: setup
 	.venv/bin/pytest
 
 bench: setup
-	$(PY) -m pycalico bench
+	$(PY) -m bench
 
 walkthrough: setup
 	$(PY) -m pycalico lab walkthrough --write docs/walkthrough.md
