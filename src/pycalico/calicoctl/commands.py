@@ -175,7 +175,7 @@ LABEL = Command(
     ),
 )
 CONVERT = Command(
-    "convert:run",
+    "convert.command:run",
     Syntax(
         usage="""Usage:
   calicoctl convert --filename=<FILENAME>

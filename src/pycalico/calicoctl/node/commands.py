@@ -47,7 +47,7 @@ RUN = Command(
                 "--node-image",
                 "Image to run.",
                 value="<DOCKER_IMAGE_NAME>",
-                default="quay.io/calico/node:latest",
+                default="calico/node:latest",
             ),
             Option("--backend", "bird, or none for policy alone.", value="(bird|none)", default="bird"),
             Option("--dryrun", "Show the command instead of running it."),
