@@ -27,6 +27,7 @@ from pycalico.ipam.errors import (
     IPAMError,
     NoFreeBlocks,
     NotAllocated,
+    ReleaseConflict,
     StaleAffinity,
     TooManyConflicts,
 )
@@ -219,10 +220,10 @@ class Allocator:
             if holder is None:
                 missing.append(item.address)
                 continue
-            if item.sequence_number is not None and item.sequence_number != holder.sequence_number:
-                raise Conflict(found.key)
+            if item.sequence_number is not None and item.sequence_number != (holder.sequence_number or 0):
+                raise ReleaseConflict(found.key, item.address)
             if item.handle is not None and not blocks.same_handle(holder.handle, item.handle):
-                raise Conflict(found.key)
+                raise ReleaseConflict(found.key, item.address)
             ordinals.append(ordinal)
         return missing, ordinals
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pycalico.api.meta import Key
+from pycalico.datastore.errors import Conflict
+
 
 class IPAMError(Exception):
     """Base of all; the message is one line for a person."""
@@ -53,3 +56,11 @@ class NotAllocated(IPAMError):
 class TooManyConflicts(IPAMError):
     def __init__(self) -> None:
         super().__init__("Max retries hit - excessive concurrent IPAM requests")
+
+
+class ReleaseConflict(Conflict):
+    """The address changed hands since the caller looked: its sequence number or handle is another."""
+
+    def __init__(self, key: Key, address: str) -> None:
+        super().__init__(key)
+        self.args = (f"update conflict: {address}",)

@@ -10,7 +10,7 @@ from pycalico.api.wire import Struct
 class ProtoPort(Struct):
     protocol: str = msgspec.field(default_factory=str)
     port: int = msgspec.field(default_factory=int)
-    net: str = ""
+    net: str = msgspec.field(default_factory=str)
 
 
 class HealthTimeoutOverride(Struct):

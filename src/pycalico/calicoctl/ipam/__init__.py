@@ -1,0 +1,1 @@
+"""``calicoctl ipam``: a module per command; ``commands`` lists them."""

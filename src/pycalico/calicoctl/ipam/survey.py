@@ -1,0 +1,105 @@
+"""What is allocated and what is in use, side by side. ``check`` prints it."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from pycalico.api.v3.ipam import IPAMBlock
+from pycalico.api.v3.node import Node
+from pycalico.api.v3.workloadendpoint import WorkloadEndpoint
+from pycalico.calicoctl.ipam.report import Allocation
+from pycalico.ipam import block as blocks
+from pycalico.ipam.block import Holder
+
+_WINDOWS = "Reserved for Windows"
+
+
+class Survey(msgspec.Struct):
+    """``note`` is told of each address as it is found, for ``--show-all-ips``."""
+
+    note: Callable[[str], None]
+    allocations: dict[str, list[Allocation]] = {}
+    #: By address: handle and attributes as text.
+    holders: dict[str, str] = {}
+    by_node: dict[str, int] = {}
+    #: By address: who uses it.
+    users: dict[str, list[str]] = {}
+    #: Handles that blocks mention, in the order found.
+    handles: dict[str, None] = {}
+
+    def add_block(self, found: IPAMBlock) -> int:
+        """How many addresses of it are allocated."""
+        network = blocks.network(found.spec)
+        owner = blocks.owner(found.spec) or ""
+        first = int(network[0])
+        count = 0
+        for ordinal, holder in blocks.allocated(found.spec):
+            count += 1
+            self._add(str(ipaddress.ip_address(first + ordinal)), holder, owner)
+        return count
+
+    def _add(self, ip: str, holder: Holder, owner: str) -> None:
+        attributes = holder.attributes
+        node = attributes.get("node") or owner
+        found = Allocation(
+            ip=ip,
+            sequence_number=holder.sequence_number or 0,
+            pod=attributes.get("pod", ""),
+            namespace=attributes.get("namespace", ""),
+            node=node,
+            type=attributes.get("type", ""),
+            creation_timestamp=attributes.get("timestamp", ""),
+            borrowed=node != owner,
+        )
+        shown = ",".join(f"{key}={attributes[key]}" for key in sorted(attributes))
+        self.holders[ip] = f"Main:{'<none>' if holder.handle is None else holder.handle} Extra:{shown}"
+        self.allocations.setdefault(ip, []).append(found)
+        self.by_node[node] = self.by_node.get(node, 0) + 1
+        self.note(f"  {ip} allocated; attrs {self.holders[ip]}")
+        if holder.handle == blocks.WINDOWS_HANDLE:
+            self.add_use(ip, _WINDOWS)
+        elif holder.handle is not None:
+            found.handle = holder.handle
+            self.handles[holder.handle] = None
+
+    def add_use(self, ip: str, user: str) -> None:
+        self.note(f"  {ip} belongs to {user}")
+        self.users.setdefault(ip, []).append(user)
+        for each in self.allocations.get(ip, ()):
+            each.in_use = True
+            each.owners = [*(each.owners or ()), user]
+
+
+def node_addresses(node: Node) -> Iterator[str]:
+    """Its tunnels' addresses. Raises ValueError for one that is none."""
+    spec = node.spec
+    for name, text in (
+        ("IPv4VXLANTunnelAddr", spec.ipv4_vxlan_tunnel_addr),
+        ("Wireguard.InterfaceIPv4Address", spec.wireguard.interface_ipv4_address if spec.wireguard else ""),
+        ("IPv4IPIPTunnelAddr", spec.bgp.ipv4_ipip_tunnel_addr if spec.bgp else ""),
+    ):
+        if text:
+            yield _normal(text, f"{name} ({text}) of node {node.metadata.name}")
+
+
+def endpoint_addresses(endpoint: WorkloadEndpoint) -> Iterator[str]:
+    """Raises ValueError."""
+    for text in endpoint.spec.ip_networks:
+        meta = endpoint.metadata
+        yield _normal(text, f"IP ({text}) of workload {meta.namespace}/{meta.name}")
+
+
+def _normal(text: str, what: str) -> str:
+    try:
+        return str(ipaddress.ip_interface(text).ip)
+    except ValueError as error:
+        raise ValueError(f"failed to parse {what}: {error}") from error
+
+
+def in_any(ip: str, networks: list[Any]) -> bool:
+    address = ipaddress.ip_address(ip)
+    return any(address.version == each.version and address in each for each in networks)

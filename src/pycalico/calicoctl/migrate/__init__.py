@@ -1,0 +1,1 @@
+"""``calicoctl datastore migrate``: from etcd to Kubernetes by way of one file."""

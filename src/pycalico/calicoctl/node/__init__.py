@@ -1,0 +1,1 @@
+"""``calicoctl node``: a module per command; ``commands`` lists them."""
