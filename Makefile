@@ -20,7 +20,7 @@ lint: setup
 
 # The clusters come last and alone: what they promise is timed.
 test: setup
-	.venv/bin/pytest -n 2 --dist loadgroup --ignore=tests/walkthrough
+	.venv/bin/pytest -n 2 --dist loadfile --ignore=tests/walkthrough
 	.venv/bin/pytest tests/walkthrough
 
 bench: setup

@@ -10,7 +10,7 @@ import pytest
 HERE = Path(__file__).parent
 NAMES = [case["name"] for case in json.loads((HERE / "data/cni/cases.json").read_text())]
 
-pytestmark = [pytest.mark.netns, pytest.mark.xdist_group("cni-golden")]
+pytestmark = pytest.mark.netns
 
 
 @pytest.fixture(scope="module")
