@@ -38,7 +38,7 @@ def ask(name: str, given: bytes) -> tuple[int, bytes, bytes] | None:
         code, output, remark = map(int, line.split())
         while len(rest) < output + remark:
             rest += _more(connection)
-    except OSError:
+    except (OSError, ValueError):
         return None
     return None if code == _DECLINED else (code, rest[:output], rest[output:])
 
