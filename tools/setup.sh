@@ -6,10 +6,27 @@ cd "$(dirname "$0")/.."
 
 die() { echo "setup: $*" >&2; exit 1; }
 
+KUBECTL=v1.30.4
+fetch_kubectl() {
+    python3 - "$KUBECTL" <<'PYTHON' || die "kubectl is missing and could not be fetched: install it, then try again"
+import hashlib, os, platform, sys, urllib.request
+arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+url = f"https://dl.k8s.io/release/{sys.argv[1]}/bin/linux/{arch}/kubectl"
+program = urllib.request.urlopen(url, timeout=120).read()
+if hashlib.sha256(program).hexdigest() != urllib.request.urlopen(url + ".sha256", timeout=30).read().decode().strip():
+    sys.exit("setup: the checksum of kubectl is not that of its release")
+with open("/usr/local/bin/kubectl.new", "wb") as file:
+    file.write(program)
+os.chmod("/usr/local/bin/kubectl.new", 0o755)
+os.replace("/usr/local/bin/kubectl.new", "/usr/local/bin/kubectl")
+PYTHON
+}
+
 # command:package pairs; a package is installed only when its command is absent.
 WANTED="bird:bird birdc:bird iptables:iptables ipset:ipset nft:nftables runsvdir:runit sv:runit busybox:busybox-static \
 tcpdump:tcpdump tshark:tshark etcd:etcd-server linux.uml:user-mode-linux ip:iproute2 ping:iputils-ping \
-conntrack:conntrack netstat:net-tools ps:procps modprobe:kmod jq:jq ethtool:ethtool"
+conntrack:conntrack netstat:net-tools ps:procps modprobe:kmod jq:jq ethtool:ethtool \
+kubectl:kubernetes-client"
 case "${1:-}" in --no-packages) WANTED="";; esac
 
 PATH="$PATH:/usr/sbin:/sbin"
@@ -29,6 +46,13 @@ if [ -n "$missing" ]; then
     log=$(mktemp)
     apt-get update -qq >"$log" 2>&1 || { tail -3 "$log" >&2; die "apt-get update failed: check the machine's package sources"; }
     # A daemon that a package would start (bird, etcd) must not run on the host itself.
+    case " $missing " in *" kubernetes-client "*)
+        # Ubuntu has no such package: there the project's own release serves.
+        if ! apt-cache show kubernetes-client >/dev/null 2>&1; then
+            missing=$(printf '%s' "$missing" | sed 's/kubernetes-client//')
+            fetch_kubectl
+        fi;;
+    esac
     DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing >"$log" 2>&1 ||
         { tail -5 "$log" >&2; die "apt-get could not install: $missing"; }
     rm -f "$log"

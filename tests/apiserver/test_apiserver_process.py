@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from server_process import Server
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 
@@ -262,8 +263,6 @@ exec {sys.executable} -m pycalico apiserver --insecure --data {tmp_path}/d --por
         ["unshare", "-m", "sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
-        from conftest import Server
-
         server = Server(tmp_path)
         server.tls = False
         server.port = int(process.stdout.readline().rsplit(":", 1)[1])

@@ -8,6 +8,7 @@ import time
 
 import pytest
 import yaml
+from running_lab import pycalico
 
 from pycalico.lab import plan
 
@@ -167,8 +168,6 @@ def established(running):
 
 
 def test_a_second_up_says_so(running):
-    from conftest import pycalico
-
     done = pycalico("lab", "up", "--name", running.name)
     assert done.returncode == 0
     assert "is up already" in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,10 @@ _CONTAINER_NAME = 11
 
 
 def main() -> None:
+    if sys.argv[1:] == ["install"]:
+        from pycalico.cni import install  # noqa: PLC0415 - a pod's call pays nothing for it
+
+        sys.exit(install.run())
     entry.main("calico", add=add, delete=delete, test=test)
 
 

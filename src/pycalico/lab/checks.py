@@ -96,12 +96,13 @@ def conflist(node: str) -> Check:
     return check
 
 
-def grown(key: str, by: int) -> Check:
-    """The number is the earlier one plus ``by``."""
+def grown(key: str, by: int, more: str = "") -> Check:
+    """The number is the earlier one plus ``by``, and plus the fact ``more`` if one is named."""
 
     def check(output: str, facts: Mapping[str, str]) -> str:
-        wanted = int(facts[key]) + by
-        return "" if int(output) == wanted else f"{output.strip()} instead of {facts[key]} + {by}"
+        growth = by + (int(facts[more]) if more else 0)
+        right = int(output) == int(facts[key]) + growth
+        return "" if right else f"{output.strip()} instead of {facts[key]} + {growth}"
 
     return check
 

@@ -4,6 +4,7 @@
 # empty for a container in the node's own namespaces.
 set -e
 mount -t proc proc /proc
+[ ! -f /usr/lib/uml/cpuinfo ] || mount --bind /usr/lib/uml/cpuinfo /proc/cpuinfo
 mkdir -p /run/secrets
 mount --bind "$2" /run/secrets
 if [ -n "$3" ]; then hostname "$3"; fi

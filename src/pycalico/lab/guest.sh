@@ -29,6 +29,9 @@ mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/pts /dev/shm
 mount -t devpts -o ptmxmode=0666 devpts /dev/pts
 for directory in /run /tmp /dev/shm; do mount -t tmpfs -o mode=1777 memory "$directory"; done
+# Debian's ps refuses a cpuinfo without cores: the nodes see one with this line more.
+{ cat /proc/cpuinfo; printf 'core id\t\t: 0\n\n'; } >/usr/lib/uml/cpuinfo
+mount --bind /usr/lib/uml/cpuinfo /proc/cpuinfo
 mkdir -p /run/lock "/lib/modules/$(uname -r)"
 mount --bind "$modules" "/lib/modules/$(uname -r)"
 hostname uml

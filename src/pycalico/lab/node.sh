@@ -14,6 +14,7 @@ for point in "$@"; do mkdir -p "$store/root$point"; mount --rbind "$point" "$sto
 cd "$store/root"
 mkdir -p proc sys dev run tmp mnt
 mount -t proc proc proc
+[ ! -f usr/lib/uml/cpuinfo ] || mount --bind usr/lib/uml/cpuinfo proc/cpuinfo
 mount -t sysfs sysfs sys
 mount --rbind /dev dev
 mount -t tmpfs -o mode=755 run run

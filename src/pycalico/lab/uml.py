@@ -9,11 +9,13 @@ Kernel parameters: ``linux.uml --help``. One CPU; programs run about ten times s
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -26,6 +28,7 @@ _MODULES = Path("/usr/lib/uml/modules")
 _OUTSIDE, _INSIDE, _PREFIX = "169.254.201.1", "169.254.201.2", 30
 _PORT = 7
 _BOOT_S = 60.0
+_LOOK_S = 0.2
 
 _LINKS = f"""\
 link set lo up
@@ -122,8 +125,18 @@ class Uml:
                 f"the User-Mode Linux kernel does not answer: {error.strerror or error}"
             ) from error
         connection.settimeout(None)
+        threading.Thread(target=self._watch, args=(connection,), daemon=True).start()
         frames.send(connection, frames.REQUEST, request.encode())
         return connection
+
+    def _watch(self, connection: socket.socket) -> None:
+        """A kernel that is gone sends no farewell: its end is the connection's."""
+        while connection.fileno() >= 0:
+            if self.pid() is None:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+                return
+            time.sleep(_LOOK_S)
 
     def _connect(self, *, timeout_s: float) -> socket.socket:
         pid = self.pid()

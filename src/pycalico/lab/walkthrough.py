@@ -85,7 +85,7 @@ def run(lab: Lab, *, patience: float = 1.0) -> Iterator[Outcome]:
 
 
 def render(outcomes: list[Outcome], *, kernel: str) -> str:
-    """The transcript as Markdown."""
+    """The transcript as Markdown. Where the project happens to lie is not part of it."""
     parts = [_INTRODUCTION.format(kernel=f" (`KERNEL={kernel}`)" if kernel != "host" else "")]
     for outcome in outcomes:
         if outcome.step.say:
@@ -96,7 +96,7 @@ def render(outcomes: list[Outcome], *, kernel: str) -> str:
         body = "\n".join(line.rstrip() for line in shown)
         prompt = f"root@{outcome.step.node}:~# {outcome.command}"
         parts.append(f"```console\n{prompt}\n{body}\n```\n" if body else f"```console\n{prompt}\n```\n")
-    return "\n".join(parts)
+    return "\n".join(parts).replace(str(Path(__file__).parents[3]), "/root/pycalico")
 
 
 def write(path: Path, text: str) -> None:

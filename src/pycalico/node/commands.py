@@ -31,7 +31,7 @@ def run(
 def tools(
     directory: Annotated[Path, typer.Argument(help="Where to put them, such as /usr/local/bin.")],
 ) -> None:
-    """Install the image's small commands: birdcl, start_runit, restart-calico-confd, versions."""
+    """Install the image's small commands: start_runit, restart-calico-confd, versions."""
     from pycalico.node import tree  # noqa: PLC0415
 
     tree.install_tools(directory)

@@ -67,7 +67,7 @@ def lay_out(environ: Mapping[str, str], root: Path = ROOT) -> list[str]:
 
 
 def install_tools(directory: Path) -> None:
-    """Puts the image's small commands (birdcl, start_runit, versions, ...) there. Raises OSError."""
+    """Puts the image's small commands (start_runit, versions, ...) there. Raises OSError."""
     directory.mkdir(parents=True, exist_ok=True)
     for tool in sorted((_TEMPLATES / "bin").iterdir()):
         _write_script(directory / tool.name, tool.read_text())

@@ -53,7 +53,7 @@ def test_every_step_has_a_name_of_its_own_and_checks():
 
 
 def test_no_check_is_satisfied_by_silence():
-    known = {**facts(ipip=True), "agent_w2": "x", "filter_before": "1", "nat_before": "1"}
+    known = {**facts(ipip=True), "agent_w2": "x", "filter_before": "1", "nat_before": "1", "split": "0"}
     for step in walkthrough():
         for check in step.checks:
             try:
