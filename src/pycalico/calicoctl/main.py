@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -22,8 +23,17 @@ _LEVELS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code: 0, or 1 for every failure."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """The exit code: 0, or 1 for every failure. Without ``argv`` it is the program itself, and does not return."""
+    if argv is not None:
+        return _outcome(list(argv))
+    # A run is short: what it leaves behind is the kernel's to clear up.
+    gc.disable()
+    code = _outcome(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _outcome(arguments: list[str]) -> int:
     try:
         try:
             code = _run(arguments)

@@ -5,9 +5,9 @@ What is accepted, and the line that precedes the usage, follow calicoctl v3.28.1
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
-from pathlib import PurePath
 
 import msgspec
 
@@ -80,7 +80,8 @@ class HelpWanted(Exception):
 
 def program_name() -> str:
     """As a kubectl plugin the program calls itself ``kubectl-calico`` in its usage."""
-    return "kubectl-calico" if PurePath(sys.argv[0]).name.startswith("kubectl-") else PROGRAM
+    name = os.path.basename(sys.argv[0])  # noqa: PTH119 (pathlib is slow to load)
+    return "kubectl-calico" if name.startswith("kubectl-") else PROGRAM
 
 
 def usage_of(syntax: Syntax) -> str:

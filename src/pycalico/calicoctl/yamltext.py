@@ -6,6 +6,7 @@ The parser's library is not needed for this: writing is most of what ``get -o ya
 from __future__ import annotations
 
 import functools
+import math
 import re
 from typing import Any
 
@@ -63,7 +64,7 @@ _TIME = re.compile(
 )
 #: Text that needs no second look: a letter, then nothing that YAML gives a meaning.
 _SIMPLE = re.compile(r"[A-Za-z/_][A-Za-z0-9/_.()=-]*")
-_SPECIAL = re.compile("[^\t\n\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]|\ufeff")
+_SPECIAL = re.compile("[^\n\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]|\ufeff")
 _INDICATORS = frozenset("#,[]{}&*!|>'\"%@`")
 _ESCAPES = {
     "\0": "0", "\a": "a", "\b": "b", "\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r", "\x1b": "e",
@@ -200,10 +201,15 @@ def _means_something(value: str) -> bool:
     bare = value.replace("_", "")
     return bool(
         value in _RESERVED
-        or _NUMBER.fullmatch(bare)
+        or (_NUMBER.fullmatch(bare) and not _too_large(bare))
         or _SEXAGESIMAL.fullmatch(value)
         or _TIME.fullmatch(value)
     )
+
+
+def _too_large(number: str) -> bool:
+    """A number beyond what a float holds is text."""
+    return not set(number.lower()) & set("xob") and math.isinf(float(number))
 
 
 def _plain_allowed(value: str) -> bool:

@@ -8,7 +8,6 @@ follow the datastore use the driver itself.
 from __future__ import annotations
 
 import copy
-import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, cast
 
@@ -142,6 +141,8 @@ class TypedClient:
 
     def ensure_initialized(self, version: str = "", cluster_type: str = "") -> None:
         """Makes the ClusterInformation ``default`` if there is none, or notes what is new in it."""
+        import uuid  # noqa: PLC0415 (readers do without)
+
         kind = KINDS["ClusterInformation"].type
         try:
             found: Any = self.driver.get(kind, "default")
