@@ -109,6 +109,28 @@ def test_call(case, objects, kubernetes, api_server, empty, tmp_path):
         assert shape(found) == shape(expected[stream])
 
 
+def test_deleting_a_node_is_refused_and_leaves_its_pods_alone(core_objects, api_server, tmp_path):
+    pod = {
+        "metadata": {"name": "web", "annotations": {"cni.projectcalico.org/podIP": "10.1.5.3/32"}},
+        "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "x"}]},
+    }
+    core_objects("v1", "nodes", "", {"metadata": {"name": "n1"}})
+    core_objects("v1", "pods", "default", pod)
+    env = {**os.environ, "DATASTORE_TYPE": "kubernetes", "KUBECONFIG": str(api_server)}
+
+    def ctl(*argv):
+        return subprocess.run([PROGRAM, *argv], env=env, capture_output=True, text=True, timeout=60)
+
+    before = ctl("get", "wep", "-o", "yaml").stdout
+    assert "10.1.5.3/32" in before
+    refused = ctl("delete", "node", "n1")
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        "Failed to delete 'Node' resource: operation Delete is not supported on Node(n1)\n\n"
+    )
+    assert ctl("get", "wep", "-o", "yaml").stdout == before
+
+
 def test_most_of_the_cases_apply():
     """Should the recordings change their form, this says so instead of running nothing."""
     assert len(list(_cases())) > 190

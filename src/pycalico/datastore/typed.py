@@ -122,6 +122,9 @@ class TypedClient:
         if kind.__name__ == "IPPool":
             revision = cleanup.retire_pool(self, self._ipam, name, revision)
         elif kind.__name__ == "Node":
+            if not getattr(self.driver, "owns_nodes", True):
+                # Before the clean-up, which would take the addresses of running pods.
+                raise NotSupported("Delete", Key("Node", "", name))
             cleanup.clean_up_node(self, self._ipam, name)
         elif kind.__name__ == "Profile" and name == DEFAULT_ALLOW:
             raise _default_allow("Delete", "deleted")
