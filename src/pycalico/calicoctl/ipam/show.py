@@ -81,11 +81,16 @@ def _home(spec: IPAMBlockSpec, pools: Iterable[tuple[str, Range]]) -> str:
 
 
 def _block_row(spec: IPAMBlockSpec) -> list[str]:
-    return _row("Block", spec.cidr, _used(spec), len(spec.allocations))
+    return _row("Block", spec.cidr, _used(spec), _size(spec))
 
 
 def _used(spec: IPAMBlockSpec) -> int:
-    return len(spec.allocations) - len(spec.unallocated)
+    return _size(spec) - len(spec.unallocated)
+
+
+def _size(spec: IPAMBlockSpec) -> int:
+    bits = 128 if ":" in spec.cidr else 32
+    return 1 << (bits - int(spec.cidr.rpartition("/")[2]))
 
 
 def _row(kind: str, cidr: str, used: int, total: int) -> list[str]:
