@@ -103,23 +103,16 @@ def _dispatch(name: str, argv: list[str]) -> int:
 
 
 def group(table: Group, argv: list[str]) -> int:
-    """A command with commands of its own. An unknown one is answered with the group's help."""
-    from pycalico.calicoctl import manual  # noqa: PLC0415
-
-    try:
-        given = syntax.parse(table.syntax, argv)
-    except HelpWanted:
-        sys.stdout.write(manual.group(table))
-        return 0
-    except UsageError as error:
-        raise _wrong(error) from error
-    row = table.commands.get(given.words["COMMAND"])
+    """A command with commands of its own. An unknown one, or an option, is answered with the group's help."""
+    if not argv:
+        raise _wrong(UsageError(table.syntax))
+    row = table.commands.get(argv[0])
     if row is None:
+        from pycalico.calicoctl import manual  # noqa: PLC0415 (most runs need no help)
+
         sys.stdout.write(manual.group(table))
         return 0
-    if isinstance(row, Command):
-        return call(row, given.names)
-    return group(row, given.names)
+    return call(row, argv[1:]) if isinstance(row, Command) else group(row, argv[1:])
 
 
 def call(command: Command, argv: list[str]) -> int:

@@ -37,6 +37,7 @@ def test_words_options_and_defaults():
     [
         ([], ""),
         (["node", "--bogus"], ""),
+        (["--bogus", "-f"], "-f requires argument"),
         (["node", "-x"], ""),
         (["node", "-o", "yaml", "-o", "json"], ""),
         (["node", "-A", "-A"], ""),
