@@ -5,9 +5,6 @@ Sources: Calico v3.28.1 as recorded (endpoint, interface, profile, block, affini
 
 from __future__ import annotations
 
-import hashlib
-import ipaddress
-
 NAMESPACE_PROFILE_PREFIX = "kns."
 SERVICE_ACCOUNT_PROFILE_PREFIX = "ksa."
 _AFFINITY_MOST = 253
@@ -26,6 +23,8 @@ def split_workload_endpoint(name: str) -> list[str]:
 
 def interface(namespace: str, pod: str, prefix: str = "cali") -> str:
     """The host's end of a pod's pair: ``calice0906292e2`` for ``default``, ``pod1``."""
+    import hashlib  # noqa: PLC0415 (loads OpenSSL, which readers of names do without)
+
     digest = hashlib.sha1(f"{namespace}.{pod}".encode(), usedforsecurity=False).hexdigest()
     return prefix + digest[:_HASH_LENGTH]
 
@@ -45,6 +44,8 @@ def block(cidr: str) -> str:
 
 def block_cidr(name: str) -> str:
     """The inverse of ``block``. Raises ValueError when the name is not a block's."""
+    import ipaddress  # noqa: PLC0415 (likewise)
+
     *address, length = name.split("-")
     joined = (
         ".".join(address)
@@ -60,5 +61,7 @@ def affinity(node: str, cidr: str) -> str:
     name = f"{node}-{suffix}"
     if len(name) < _AFFINITY_MOST:
         return name
+    import hashlib  # noqa: PLC0415 (likewise)
+
     digest = hashlib.sha256(f"{node}+{suffix}".encode()).hexdigest()[:_HASH_LENGTH]
     return f"{node[: _AFFINITY_MOST - 1 - len(suffix) - _HASH_LENGTH - 2]}-{suffix}-{digest}"

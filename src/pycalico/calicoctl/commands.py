@@ -28,8 +28,7 @@ class Group(msgspec.Struct, frozen=True):
 def group(words: str, summary: str, members: dict[str, Command | Group]) -> Group:
     """``words`` is how the group is called, ``ipam`` or ``datastore migrate``."""
     usage = f"Usage:\n  calicoctl {words} <command> [<args>...]"
-    forms = (Form(words=("COMMAND", "ARGS...")),)
-    return Group(Syntax(usage=usage, summary=summary, forms=forms, options_first=True), members)
+    return Group(Syntax(usage=usage, summary=summary), members)
 
 
 CONFIG = Option(
@@ -239,6 +238,9 @@ TOP = Syntax(
         CONTEXT,
         MISMATCH,
     ),
-    forms=(Form(words=("COMMAND", "ARGS...")), Form(needs=("--version",))),
+    forms=(
+        Form(words=("COMMAND", "ARGS...")),
+        Form(words=("ARGS...",), needs=("--version",)),
+    ),
     options_first=True,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -22,8 +23,17 @@ _LEVELS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code: 0, or 1 for every failure."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """The exit code: 0, or 1 for every failure. Without ``argv`` it is the program itself, and does not return."""
+    if argv is not None:
+        return _outcome(list(argv))
+    # A run is short: what it leaves behind is the kernel's to clear up.
+    gc.disable()
+    code = _outcome(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _outcome(arguments: list[str]) -> int:
     try:
         try:
             code = _run(arguments)
@@ -93,23 +103,16 @@ def _dispatch(name: str, argv: list[str]) -> int:
 
 
 def group(table: Group, argv: list[str]) -> int:
-    """A command with commands of its own. An unknown one is answered with the group's help."""
-    from pycalico.calicoctl import manual  # noqa: PLC0415
-
-    try:
-        given = syntax.parse(table.syntax, argv)
-    except HelpWanted:
-        sys.stdout.write(manual.group(table))
-        return 0
-    except UsageError as error:
-        raise _wrong(error) from error
-    row = table.commands.get(given.words["COMMAND"])
+    """A command with commands of its own. An unknown one, or an option, is answered with the group's help."""
+    if not argv:
+        raise _wrong(UsageError(table.syntax))
+    row = table.commands.get(argv[0])
     if row is None:
+        from pycalico.calicoctl import manual  # noqa: PLC0415 (most runs need no help)
+
         sys.stdout.write(manual.group(table))
         return 0
-    if isinstance(row, Command):
-        return call(row, given.names)
-    return group(row, given.names)
+    return call(row, argv[1:]) if isinstance(row, Command) else group(row, argv[1:])
 
 
 def call(command: Command, argv: list[str]) -> int:

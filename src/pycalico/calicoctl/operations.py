@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from pycalico.api.meta import ObjectMeta, Resource, ResourceList
+from pycalico.api.meta import Key, ObjectMeta, Resource, ResourceList
 from pycalico.calicoctl.syntax import Arguments
 from pycalico.datastore.errors import AlreadyExists, Conflict, DatastoreError, NotFound, NotSupported
-from pycalico.datastore.typed import TypedClient
+from pycalico.datastore.typed import TypedClient, stored_name
 
 #: An answer: one resource or a list of one kind.
 Answer = Resource | ResourceList[Any]
@@ -74,6 +74,10 @@ def replace(client: TypedClient, resource: Resource) -> Resource:
 def delete(client: TypedClient, resource: Resource) -> Resource:
     _guard(resource, "delete")
     meta = resource.metadata
+    if not meta.name:
+        # Cleaning up after a node without a name would take what belongs to no node in particular.
+        name = stored_name("") if resource.kind in ("NetworkPolicy", "GlobalNetworkPolicy") else ""
+        raise NotFound(Key(resource.kind, meta.namespace, name))
     client.delete(type(resource), meta.name, meta.namespace, revision=meta.resource_version)
     return resource
 

@@ -25,7 +25,7 @@ _LATER = (
 
 
 def plain(answer: Answer, kind: str) -> dict[str, Any]:
-    """The wire form, with what Go always writes; ``kind`` is that of a list's items."""
+    """The wire form, maps in the order of their keys, with what Go always writes; ``kind`` is that of a list's items."""
     if isinstance(answer, Resource):
         return _object(answer)
     return {
@@ -37,7 +37,7 @@ def plain(answer: Answer, kind: str) -> dict[str, Any]:
 
 
 def _object(resource: Resource) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.to_builtins(resource)
+    found: dict[str, Any] = msgspec.to_builtins(resource, order="deterministic")
     if "creationTimestamp" not in found["metadata"]:
         meta: dict[str, Any] = found["metadata"]
         late = {name: meta.pop(name) for name in _LATER if name in meta}

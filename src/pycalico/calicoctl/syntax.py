@@ -5,9 +5,9 @@ What is accepted, and the line that precedes the usage, follow calicoctl v3.28.1
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
-from pathlib import PurePath
 
 import msgspec
 
@@ -80,13 +80,16 @@ class HelpWanted(Exception):
 
 def program_name() -> str:
     """As a kubectl plugin the program calls itself ``kubectl-calico`` in its usage."""
-    return "kubectl-calico" if PurePath(sys.argv[0]).name.startswith("kubectl-") else PROGRAM
+    name = os.path.basename(sys.argv[0])  # noqa: PTH119 (pathlib is slow to load)
+    return "kubectl-calico" if name.startswith("kubectl-") else PROGRAM
 
 
 def usage_of(syntax: Syntax) -> str:
     return syntax.usage.replace(PROGRAM, program_name())
 
 
+#: Stands for options that do not exist: help, or a value that is missing later on, comes first.
+_UNKNOWN = "?"
 HELP = Option("--help", "Show this text.", short="-h")
 
 
@@ -95,6 +98,8 @@ def parse(syntax: Syntax, argv: Sequence[str]) -> Arguments:
     given, words = _split(syntax, argv)
     if "--help" in given:
         raise HelpWanted(syntax)
+    if _UNKNOWN in given:
+        raise UsageError(syntax)
     for form in syntax.forms:
         matched = _match(syntax, form, given, words)
         if matched is not None:
@@ -116,6 +121,9 @@ def _split(syntax: Syntax, argv: Sequence[str]) -> tuple[dict[str, list[str]], l
         if current.startswith("--"):
             name, equals, value = current.partition("=")
             option = _long(syntax, options, name)
+            if option is None:
+                given[_UNKNOWN] = []
+                continue
             if not option.value and equals:
                 raise UsageError(syntax, f"{option.name} must not have an argument")
             if option.value and not equals:
@@ -133,15 +141,14 @@ def _split(syntax: Syntax, argv: Sequence[str]) -> tuple[dict[str, list[str]], l
     return given, words
 
 
-def _long(syntax: Syntax, options: dict[str, Option], name: str) -> Option:
+def _long(syntax: Syntax, options: dict[str, Option], name: str) -> Option | None:
+    """None for an unknown one."""
     if name in options:
         return options[name]
     alike = [each for each in options if each.startswith(name)]
     if len(alike) > 1:
         raise UsageError(syntax, f"{name} is not a unique prefix: {', '.join(alike)}?")
-    if not alike:
-        raise UsageError(syntax)
-    return options[alike[0]]
+    return options[alike[0]] if alike else None
 
 
 def _shorts(
@@ -151,7 +158,8 @@ def _shorts(
         name, letters = f"-{letters[0]}", letters[1:]
         option = shorts.get(name)
         if option is None:
-            raise UsageError(syntax)
+            given[_UNKNOWN] = []
+            continue
         value = ""
         if option.value:
             if not letters and not rest:

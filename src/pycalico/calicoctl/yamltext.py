@@ -6,54 +6,17 @@ The parser's library is not needed for this: writing is most of what ``get -o ya
 from __future__ import annotations
 
 import functools
+import math
 import re
 from typing import Any
 
 _WIDTH = 80
-_RESERVED = frozenset(
-    [
-        "y",
-        "Y",
-        "yes",
-        "Yes",
-        "YES",
-        "on",
-        "On",
-        "ON",
-        "true",
-        "True",
-        "TRUE",
-        "n",
-        "N",
-        "no",
-        "No",
-        "NO",
-        "off",
-        "Off",
-        "OFF",
-        "false",
-        "False",
-        "FALSE",
-        "~",
-        "null",
-        "Null",
-        "NULL",
-        ".nan",
-        ".NaN",
-        ".NAN",
-        ".inf",
-        ".Inf",
-        ".INF",
-        "+.inf",
-        "+.Inf",
-        "+.INF",
-        "-.inf",
-        "-.Inf",
-        "-.INF",
-        "<<",
-        "=",
-    ]
-) | {""}
+_RESERVED = {
+    "", "y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "true", "True", "TRUE",
+    "n", "N", "no", "No", "NO", "off", "Off", "OFF", "false", "False", "FALSE",
+    "~", "null", "Null", "NULL", ".nan", ".NaN", ".NAN",
+    ".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf", "-.INF",
+}  # fmt: skip
 _NUMBER = re.compile(
     r"[-+]?(0[bB][01]+|0[oO]?[0-7]+|0[xX][0-9a-fA-F]+|[0-9]+|(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?)"
 )
@@ -63,7 +26,8 @@ _TIME = re.compile(
 )
 #: Text that needs no second look: a letter, then nothing that YAML gives a meaning.
 _SIMPLE = re.compile(r"[A-Za-z/_][A-Za-z0-9/_.()=-]*")
-_SPECIAL = re.compile("[^\t\n\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]|\ufeff")
+#: What is written as an escape: control characters, line breaks of other alphabets, and beyond 16 bits.
+_SPECIAL = re.compile("[^\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufdcf\ufdf0-\ufefe\uff00-\ufffd]")
 _INDICATORS = frozenset("#,[]{}&*!|>'\"%@`")
 _ESCAPES = {
     "\0": "0", "\a": "a", "\b": "b", "\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r", "\x1b": "e",
@@ -135,6 +99,8 @@ def _leaf(value: Any, indent: int, column: int) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _key(key: str) -> str:
+    if key == "<<" or "\n" in key:  # unquoted the first would merge; a key is on one line
+        return _double(key, 0, 0)
     return key if _SIMPLE.fullmatch(key) and key not in _RESERVED else _styled(key)
 
 
@@ -200,10 +166,15 @@ def _means_something(value: str) -> bool:
     bare = value.replace("_", "")
     return bool(
         value in _RESERVED
-        or _NUMBER.fullmatch(bare)
+        or (_NUMBER.fullmatch(bare) and not _too_large(bare))
         or _SEXAGESIMAL.fullmatch(value)
         or _TIME.fullmatch(value)
     )
+
+
+def _too_large(number: str) -> bool:
+    """A number beyond what a float holds is text."""
+    return not set(number.lower()) & set("xob") and math.isinf(float(number))
 
 
 def _plain_allowed(value: str) -> bool:

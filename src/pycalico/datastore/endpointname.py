@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pycalico.api import names
-from pycalico.api.v3.workloadendpoint import WorkloadEndpoint, WorkloadEndpointSpec
 from pycalico.datastore.errors import Invalid
+
+if TYPE_CHECKING:
+    from pycalico.api.v3.workloadendpoint import WorkloadEndpoint, WorkloadEndpointSpec
 
 
 def node_prefix(node: str) -> str:

@@ -8,7 +8,6 @@ follow the datastore use the driver itself.
 from __future__ import annotations
 
 import copy
-import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, cast
 
@@ -123,6 +122,9 @@ class TypedClient:
         if kind.__name__ == "IPPool":
             revision = cleanup.retire_pool(self, self._ipam, name, revision)
         elif kind.__name__ == "Node":
+            if not getattr(self.driver, "owns_nodes", True):
+                # Before the clean-up, which would take the addresses of running pods.
+                raise NotSupported("Delete", Key("Node", "", name))
             cleanup.clean_up_node(self, self._ipam, name)
         elif kind.__name__ == "Profile" and name == DEFAULT_ALLOW:
             raise _default_allow("Delete", "deleted")
@@ -142,6 +144,8 @@ class TypedClient:
 
     def ensure_initialized(self, version: str = "", cluster_type: str = "") -> None:
         """Makes the ClusterInformation ``default`` if there is none, or notes what is new in it."""
+        import uuid  # noqa: PLC0415 (readers do without)
+
         kind = KINDS["ClusterInformation"].type
         try:
             found: Any = self.driver.get(kind, "default")

@@ -141,10 +141,11 @@ def holder_of(block: IPAMBlockSpec, ordinal: int) -> Holder | None:
 
 def allocated(block: IPAMBlockSpec) -> Iterator[tuple[int, Holder]]:
     """Ordinals in use, ascending, with their holders."""
-    for ordinal in range(len(block.allocations)):
-        holder = holder_of(block, ordinal)
-        if holder is not None:
-            yield ordinal, holder
+    for ordinal, index in enumerate(block.allocations):
+        if index is not None:
+            holder = holder_of(block, ordinal)
+            if holder is not None:
+                yield ordinal, holder
 
 
 def release(block: IPAMBlockSpec, ordinals: Iterable[int]) -> dict[str | None, int]:

@@ -13,7 +13,6 @@ import struct
 import time
 from collections.abc import Iterator
 from functools import cache
-from importlib import resources
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -33,6 +32,8 @@ def fnv1(name: str) -> int:
 
 @cache
 def _initial_cells() -> tuple[int, ...]:
+    from importlib import resources  # noqa: PLC0415 (only new blocks need the generator)
+
     data = resources.files("pycalico.ipam").joinpath("lagged_fibonacci.bin").read_bytes()
     return struct.unpack(f"<{_LENGTH}Q", data)
 

@@ -21,6 +21,7 @@ from pycalico.datastore.kubernetes.convert import networkpolicy
 
 _KUBERNETES = "networking.k8s.io/v1"
 _VERSION = "v1"
+_LEGACY_TYPE = "unversioned.TypeMetadata"
 #: Fields of v1 that hold an address or a network; ``_NETWORKS`` those that must have a prefix length.
 _ADDRESSES = frozenset(("peerIP", "expectedIPs", "internalIP", "externalIP", "ipv4Gateway", "ipv6Gateway"))
 _NETWORKS = frozenset(
@@ -92,7 +93,8 @@ def _load(path: str) -> Iterator[legacy.Legacy | core.NetworkPolicy]:
 
 def _decoded(value: Any) -> Iterator[legacy.Legacy | core.NetworkPolicy]:
     if not isinstance(value, dict):
-        raise strict.whole(value)
+        # Upstream reads these into a type of another name.
+        raise strict.StrictError(str(strict.whole(value)).replace("unstructured.Unstructured", _LEGACY_TYPE))
     kind, version = value.get("kind") or "", value.get("apiVersion") or ""
     if version == _KUBERNETES and kind == "NetworkPolicy":
         yield _policy(value)

@@ -87,6 +87,8 @@ def _host(found: legacy.Host) -> HostEndpoint:
 
 def _pool(found: legacy.Pool) -> IPPool:
     spec = found.spec
+    if not found.metadata.cidr:
+        raise ConversionError("no CIDR is set, invalid IPPool")
     cidr = rules.network(found.metadata.cidr)
     mode = "Never"
     if spec.ipip is not None and spec.ipip.enabled:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +14,13 @@ from pycalico.api.v3.node import Node
 from pycalico.api.v3.workloadendpoint import WorkloadEndpoint
 from pycalico.calicoctl import connection, output
 from pycalico.calicoctl.failure import Failure
-from pycalico.calicoctl.ipam import survey
+from pycalico.calicoctl.ipam import address, survey
+from pycalico.calicoctl.ipam.address import Range
 from pycalico.calicoctl.ipam.report import Handle, Report
 from pycalico.calicoctl.ipam.survey import Survey
 from pycalico.calicoctl.syntax import Arguments
 from pycalico.datastore.client import Client
 from pycalico.datastore.errors import DatastoreError
-from pycalico.ipam.sequence import Network
 
 _MOST_NODES = 20
 Say = Callable[[str], None]
@@ -73,13 +72,13 @@ class _Check:
             count += self._survey.add_block(each)
         _say(f"IPAM blocks record {count} allocations.\n")
 
-    def _load_pools(self) -> list[Network]:
+    def _load_pools(self) -> list[Range]:
         _say("Loading all IPAM pools...")
-        active: list[Network] = []
+        active: list[Range] = []
         for each in self._client.list(IPPool).items:
             if not each.spec.disabled:
                 _say(f"  {each.spec.cidr}")
-                active.append(ipaddress.ip_network(each.spec.cidr, strict=False))
+                active.append(address.range_of(each.spec.cidr))
         _say(f"Found {len(active)} active IP pools.\n")
         return active
 
@@ -128,7 +127,7 @@ class _Check:
         self._problems += len(leaked)
         _say(f"Found {len(leaked)} IPs that are allocated in IPAM but not actually in use.")
 
-    def _find_unallocated(self, active: list[Network]) -> None:
+    def _find_unallocated(self, active: list[Range]) -> None:
         _say("Scanning for IPs that are in use by a workload or node but not allocated in IPAM...")
         outside = inside = 0
         for ip, users in self._survey.users.items():

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
 from pycalico.api.v3.ipam import IPAMBlock
 from pycalico.api.v3.node import Node
 from pycalico.api.v3.workloadendpoint import WorkloadEndpoint
+from pycalico.calicoctl.ipam import address
+from pycalico.calicoctl.ipam.address import Range
 from pycalico.calicoctl.ipam.report import Allocation
 from pycalico.ipam import block as blocks
 from pycalico.ipam.block import Holder
@@ -33,13 +33,12 @@ class Survey(msgspec.Struct):
 
     def add_block(self, found: IPAMBlock) -> int:
         """How many addresses of it are allocated."""
-        network = blocks.network(found.spec)
+        family, first = address.number(found.spec.cidr.partition("/")[0])
         owner = blocks.owner(found.spec) or ""
-        first = int(network[0])
         count = 0
         for ordinal, holder in blocks.allocated(found.spec):
             count += 1
-            self._add(str(ipaddress.ip_address(first + ordinal)), holder, owner)
+            self._add(address.text(family, first + ordinal), holder, owner)
         return count
 
     def _add(self, ip: str, holder: Holder, owner: str) -> None:
@@ -95,11 +94,11 @@ def endpoint_addresses(endpoint: WorkloadEndpoint) -> Iterator[str]:
 
 def _normal(text: str, what: str) -> str:
     try:
-        return str(ipaddress.ip_interface(text).ip)
+        return address.text(*address.number(text.partition("/")[0]))
     except ValueError as error:
         raise ValueError(f"failed to parse {what}: {error}") from error
 
 
-def in_any(ip: str, networks: list[Any]) -> bool:
-    address = ipaddress.ip_address(ip)
-    return any(address.version == each.version and address in each for each in networks)
+def in_any(ip: str, ranges: Iterable[Range]) -> bool:
+    family, number = address.number(ip)
+    return any(each.holds(family, number) for each in ranges)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import copy
-import logging
 from typing import Any, cast
 
 from pycalico.api.kinds import kind_of
 from pycalico.api.meta import R, ResourceList
-from pycalico.api.v3.profile import Profile
-from pycalico.datastore import defaultallow
 from pycalico.datastore.client import Watch
 from pycalico.datastore.config import DatastoreConfig
 from pycalico.datastore.errors import AlreadyExists, Conflict, Invalid, NotFound, NotSupported
 from pycalico.datastore.etcd import keys
 from pycalico.datastore.etcd.gateway import Gateway
-from pycalico.datastore.etcd.stores import IPAM_STORES, Store
+from pycalico.datastore.etcd.stores import Store
 
-log = logging.getLogger(__name__)
-
+_PROFILE, _DEFAULT_ALLOW = "Profile", "projectcalico-default-allow"
+_IPAM = frozenset(("IPAMBlock", "BlockAffinity", "IPAMHandle", "IPAMConfig"))
 #: Views of Kubernetes' own objects: they exist in the Kubernetes datastore only.
 _KUBERNETES_ONLY = frozenset(("KubernetesNetworkPolicy", "KubernetesService", "KubernetesEndpointSlice"))
 
@@ -44,8 +41,8 @@ class EtcdClient:
     def get(self, kind: type[R], name: str, namespace: str = "", *, revision: str = "") -> R:
         store = self._store(kind)
         identity = store.identity(namespace, name)
-        if kind is cast("type[Any]", Profile) and name == defaultallow.NAME:
-            return cast("R", defaultallow.profile())
+        if kind.__name__ == _PROFILE and name == _DEFAULT_ALLOW:
+            return cast("R", _default_allow().profile())
         key = store.key(self.gateway, namespace, name)
         kvs = self.gateway.range(key, revision=revision).kvs if key is not None else []
         found = store.decode(kvs[0].key.decode(), kvs[0].value) if kvs else None
@@ -69,13 +66,13 @@ class EtcdClient:
             try:
                 found = store.decode(kv.key.decode(), kv.value)
             except Invalid as error:
-                log.warning("leaving out a %s: %s", store.kind.name, error)
+                _warn("leaving out a %s: %s", store.kind.name, error)
                 continue
             if found is not None and found.metadata.name.startswith(name_prefix):
                 found.metadata.resource_version = kv.mod_revision
                 items.append(found)
-        if kind is cast("type[Any]", Profile) and defaultallow.NAME.startswith(name_prefix):
-            items.append(cast("R", defaultallow.profile()))
+        if kind.__name__ == _PROFILE and _DEFAULT_ALLOW.startswith(name_prefix):
+            items.append(cast("R", _default_allow().profile()))
         return ResourceList(items, answer.header.revision)
 
     def update(self, resource: R) -> R:
@@ -99,8 +96,8 @@ class EtcdClient:
     ) -> R | None:
         store = self._store(kind)
         identity = store.identity(namespace, name)
-        if kind is cast("type[Any]", Profile) and name == defaultallow.NAME:
-            raise NotSupported("Delete", name, defaultallow.REFUSAL.format("deleted"))
+        if kind.__name__ == _PROFILE and name == _DEFAULT_ALLOW:
+            raise NotSupported("Delete", name, _default_allow().REFUSAL.format("deleted"))
         current: R | None = None
         if uid or not revision:
             current = self.get(kind, name, namespace)
@@ -141,8 +138,28 @@ class EtcdClient:
             if name in _KUBERNETES_ONLY:
                 raise NotSupported("List", name)
             kind = kind_of(resource_type)
-            store = self._stores[name] = IPAM_STORES.get(name, Store)(kind, resource_type)
+            store = self._stores[name] = _store_class(name)(kind, resource_type)
         return store
+
+
+def _store_class(name: str) -> type[Store[Any]]:
+    if name not in _IPAM:
+        return Store
+    from pycalico.datastore.etcd.ipamstores import IPAM_STORES  # noqa: PLC0415 (few calls touch IPAM)
+
+    return IPAM_STORES[name]
+
+
+def _default_allow() -> Any:
+    from pycalico.datastore import defaultallow  # noqa: PLC0415 (few calls touch profiles)
+
+    return defaultallow
+
+
+def _warn(text: str, *arguments: object) -> None:
+    import logging  # noqa: PLC0415 (nothing to say, nothing to load)
+
+    logging.getLogger(__name__).warning(text, *arguments)
 
 
 def _copy(resource: R) -> R:

@@ -1,23 +1,26 @@
 """etcd's JSON gateway (``/v3/kv/range`` and the like) over HTTP: bytes in, structs out.
 
-The standard library's HTTP client carries it, since calicoctl starts anew for every command and a larger
-client costs more to load than the request takes. Endpoints are tried in turn; the first that answers is kept.
+Requests go over connections of ``http1``, since calicoctl starts anew for every command and a larger client
+costs more to load than the request takes; watches over the standard library's client. Endpoints are tried in turn; the first that answers is kept.
 """
 
 from __future__ import annotations
 
-import base64
-import http.client
+import binascii
 import os
 import socket
 import threading
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from pycalico.datastore.config import DatastoreConfig
 from pycalico.datastore.errors import DatastoreError, Invalid, RevisionExpired, Unauthorized, Unavailable
+from pycalico.datastore.etcd.http1 import Connection
+
+if TYPE_CHECKING:
+    import http.client
 
 T = TypeVar("T")
 
@@ -75,7 +78,7 @@ class _Token(msgspec.Struct):
 
 
 def b64(data: bytes | str) -> str:
-    return base64.b64encode(data.encode() if isinstance(data, str) else data).decode()
+    return binascii.b2a_base64(data.encode() if isinstance(data, str) else data, newline=False).decode()
 
 
 def prefix_end(prefix: str) -> str:
@@ -110,7 +113,7 @@ class Gateway:
         self._user, self._password = config.etcd_username, config.etcd_password
         self._token = ""
         self._lock = threading.Lock()
-        self._idle: list[http.client.HTTPConnection] = []
+        self._idle: list[Connection] = []
 
     # ---- requests ----
 
@@ -176,16 +179,21 @@ class Gateway:
 
     def stream(self, path: str, body: object) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         """An open answer whose lines arrive as they happen, on a connection of its own."""
+        import http.client  # noqa: PLC0415 (for those who watch)
+
         data = msgspec.json.encode(body)
+        headers = self._headers()
         last: OSError | http.client.HTTPException | None = None
         for _ in range(len(self._endpoints)):
-            connection = self._connect(read_s=None)
+            connection: http.client.HTTPConnection | None = None
             try:
-                connection.request("POST", path, data, self._headers())
+                connection = self._connect_stream()
+                connection.request("POST", path, data, headers)
                 response = connection.getresponse()
             except (OSError, http.client.HTTPException) as error:
                 last = error
-                connection.close()
+                if connection is not None:
+                    connection.close()
                 self._rotate()
                 continue
             if response.status >= 300:
@@ -204,27 +212,25 @@ class Gateway:
     # ---- connections ----
 
     def _request(self, path: str, data: bytes) -> tuple[int, bytes]:
-        last: OSError | http.client.HTTPException | None = None
+        headers = self._headers() if "authenticate" not in path else _JSON
+        last: OSError | None = None
         # One more try than there are endpoints: a kept connection may have been closed by the server.
         for _ in range(len(self._endpoints) + 1):
             with self._lock:
                 connection = self._idle.pop() if self._idle else None
             kept = connection is not None
-            connection = connection or self._connect(read_s=_READ_S)
             try:
-                connection.request(
-                    "POST", path, data, self._headers() if "authenticate" not in path else _JSON
-                )
-                response = connection.getresponse()
-                answer = response.read()
-            except (OSError, http.client.HTTPException) as error:
+                connection = connection or self._connect()
+                status, answer = connection.post(path, data, headers)
+            except OSError as error:
                 last = error
-                connection.close()
+                if connection is not None:
+                    connection.close()
                 if not kept:
                     self._rotate()
                 continue
-            self._keep(connection, response)
-            return response.status, answer
+            self._keep(connection)
+            return status, answer
         raise self._unreachable(last)
 
     def _headers(self) -> dict[str, str]:
@@ -238,30 +244,36 @@ class Gateway:
             self._token = msgspec.json.decode(answer, type=_Token).token
         return {**_JSON, "Authorization": self._token}
 
-    def _connect(self, read_s: float | None) -> http.client.HTTPConnection:
-        scheme, _, rest = self._endpoints[0].rpartition("://")
-        host = rest.split("/")[0]
+    def _connect(self) -> Connection:
+        scheme, host, port = _parts(self._endpoints[0])
+        tls = self._tls if scheme == "https" else None
+        return Connection(host, port, tls, connect_s=_CONNECT_S, read_s=_READ_S)
+
+    def _connect_stream(self) -> http.client.HTTPConnection:
+        import http.client  # noqa: PLC0415
+
+        scheme, host, port = _parts(self._endpoints[0])
         if scheme == "https":
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, timeout=_CONNECT_S, context=self._tls
+                host, port, timeout=_CONNECT_S, context=self._tls
             )
         else:
-            connection = http.client.HTTPConnection(host, timeout=_CONNECT_S)
+            connection = http.client.HTTPConnection(host, port, timeout=_CONNECT_S)
         try:
             connection.connect()
-            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # A watch may be silent for long: the kernel finds out whether the server is still there.
             connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
             connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 25_000)
-            connection.sock.settimeout(read_s)
-        except OSError as error:
+            connection.sock.settimeout(None)
+        except OSError:
             connection.close()
-            return _Broken(error)
+            raise
         return connection
 
-    def _keep(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
+    def _keep(self, connection: Connection) -> None:
         with self._lock:
-            if not response.will_close and len(self._idle) < _KEPT:
+            if connection.reusable and len(self._idle) < _KEPT:
                 self._idle.append(connection)
                 return
         connection.close()
@@ -278,15 +290,15 @@ class Gateway:
 _JSON = {"Content-Type": "application/json"}
 
 
-class _Broken(http.client.HTTPConnection):
-    """Stands for a connection that could not be made, so that failing to connect and to send look alike."""
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__("none")
-        self._error = error
-
-    def request(self, *_args: Any, **_keywords: Any) -> None:
-        raise self._error
+def _parts(endpoint: str) -> tuple[str, str, int]:
+    """Scheme, host and port. A missing port is that of the scheme."""
+    scheme, _, rest = endpoint.rpartition("://")
+    place = rest.partition("/")[0]
+    host, colon, port = place.rpartition(":")
+    if not colon or place.endswith("]"):
+        host, port = place, ""
+    host = host.removeprefix("[").removesuffix("]")
+    return scheme, host, int(port) if port.isdigit() else 443 if scheme == "https" else 80
 
 
 def refusal(status: int, answer: bytes) -> DatastoreError:

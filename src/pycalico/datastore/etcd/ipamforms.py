@@ -58,6 +58,10 @@ class _Config(msgspec.Struct, omit_defaults=True):
     max_blocks_per_host: int = msgspec.field(default=0, name="maxBlocksPerHost")
 
 
+_BLOCK = msgspec.json.Decoder(_Block)
+_HANDLE = msgspec.json.Decoder(_Handle)
+
+
 def encode_block(block: IPAMBlock) -> bytes:
     spec = block.spec
     return msgspec.json.encode(
@@ -78,7 +82,7 @@ def decode_block(key: str, value: bytes) -> IPAMBlock | None:
     cidr = keys.block_cidr(key)
     if cidr is None:
         return None
-    found = msgspec.json.decode(value, type=_Block)
+    found = _BLOCK.decode(value)
     affinity = found.affinity
     if affinity is None and b'"hostAffinity"' in value:
         host = msgspec.json.decode(value, type=_OldBlock).host_affinity
@@ -126,7 +130,7 @@ def encode_handle(handle: IPAMHandle) -> bytes:
 
 def decode_handle(key: str, value: bytes) -> IPAMHandle | None:
     name = key.removeprefix(keys.HANDLES)
-    found = msgspec.json.decode(value, type=_Handle)
+    found = _HANDLE.decode(value)
     return IPAMHandle(
         metadata=ObjectMeta(name=name),
         spec=IPAMHandleSpec(handle_id=name, block=found.block or {}, deleted=found.deleted),

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import time
-import uuid
-from collections.abc import Callable
-from typing import Any, Generic
+from typing import Generic
 
 import msgspec
 
-from pycalico.api import names
 from pycalico.api.kinds import Kind
 from pycalico.api.meta import Key, R
-from pycalico.api.v3.ipam import BlockAffinity, IPAMBlock, IPAMConfig, IPAMHandle
 from pycalico.datastore.errors import Invalid
-from pycalico.datastore.etcd import ipamforms, keys
+from pycalico.datastore.etcd import keys
 from pycalico.datastore.etcd.gateway import Gateway
 
 
@@ -58,109 +54,10 @@ class Store(Generic[R]):
 
     def fresh(self, resource: R) -> None:
         """Fills in what a new object gets."""
+        import uuid  # noqa: PLC0415 (readers do without)
+
         meta = resource.metadata
         meta.uid = meta.uid or str(uuid.uuid4())
         meta.creation_timestamp = meta.creation_timestamp or time.strftime(
             "%Y-%m-%dT%H:%M:%SZ", time.gmtime()
         )
-
-
-class _IPAMStore(Store[R]):
-    def fresh(self, resource: R) -> None:
-        """IPAM's records have no metadata in etcd."""
-
-
-class BlockStore(_IPAMStore[IPAMBlock]):
-    def key_of(self, resource: IPAMBlock) -> str:
-        return keys.block(resource.spec.cidr)
-
-    def key(self, gateway: Gateway, namespace: str, name: str) -> str | None:  # noqa: ARG002
-        try:
-            return keys.block(names.block_cidr(name))
-        except ValueError:
-            return None
-
-    def prefix(self, namespace: str, name_prefix: str) -> str:  # noqa: ARG002
-        return keys.BLOCKS
-
-    def encode(self, resource: IPAMBlock) -> bytes:
-        return ipamforms.encode_block(resource)
-
-    def decode(self, key: str, value: bytes) -> IPAMBlock | None:
-        return _decoded(ipamforms.decode_block, key, value)
-
-
-class AffinityStore(_IPAMStore[BlockAffinity]):
-    def key_of(self, resource: BlockAffinity) -> str:
-        return keys.affinity(resource.spec.node, resource.spec.cidr)
-
-    def key(self, gateway: Gateway, namespace: str, name: str) -> str | None:  # noqa: ARG002
-        candidates = [keys.affinity(host, cidr) for host, cidr in keys.affinity_candidates(name)]
-        if len(candidates) == 1:
-            return candidates[0]
-        for candidate in candidates:
-            if gateway.range(candidate, keys_only=True).kvs:
-                return candidate
-        for kv in gateway.range(keys.HOSTS, prefix=True, keys_only=True).kvs:
-            parts = keys.affinity_parts(kv.key.decode())
-            if parts is not None and names.affinity(*parts) == name:
-                return kv.key.decode()
-        return None
-
-    def prefix(self, namespace: str, name_prefix: str) -> str:  # noqa: ARG002
-        return keys.HOSTS
-
-    def encode(self, resource: BlockAffinity) -> bytes:
-        return ipamforms.encode_affinity(resource)
-
-    def decode(self, key: str, value: bytes) -> BlockAffinity | None:
-        return _decoded(ipamforms.decode_affinity, key, value)
-
-
-class HandleStore(_IPAMStore[IPAMHandle]):
-    def key_of(self, resource: IPAMHandle) -> str:
-        return keys.handle(resource.spec.handle_id or resource.metadata.name)
-
-    def key(self, gateway: Gateway, namespace: str, name: str) -> str | None:  # noqa: ARG002
-        return keys.handle(name)
-
-    def prefix(self, namespace: str, name_prefix: str) -> str:  # noqa: ARG002
-        return keys.HANDLES + name_prefix
-
-    def encode(self, resource: IPAMHandle) -> bytes:
-        return ipamforms.encode_handle(resource)
-
-    def decode(self, key: str, value: bytes) -> IPAMHandle | None:
-        return _decoded(ipamforms.decode_handle, key, value)
-
-
-class ConfigStore(_IPAMStore[IPAMConfig]):
-    def key_of(self, resource: IPAMConfig) -> str:  # noqa: ARG002
-        return keys.CONFIG
-
-    def key(self, gateway: Gateway, namespace: str, name: str) -> str | None:  # noqa: ARG002
-        return keys.CONFIG if name == "default" else None
-
-    def prefix(self, namespace: str, name_prefix: str) -> str:  # noqa: ARG002
-        return keys.CONFIG
-
-    def encode(self, resource: IPAMConfig) -> bytes:
-        return ipamforms.encode_config(resource)
-
-    def decode(self, key: str, value: bytes) -> IPAMConfig | None:
-        return _decoded(ipamforms.decode_config, key, value)
-
-
-def _decoded(form: Callable[[str, bytes], R | None], key: str, value: bytes) -> R | None:
-    try:
-        return form(key, value)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise Invalid(f"the value of {key} cannot be decoded: {error}") from error
-
-
-IPAM_STORES: dict[str, type[Store[Any]]] = {
-    "IPAMBlock": BlockStore,
-    "BlockAffinity": AffinityStore,
-    "IPAMHandle": HandleStore,
-    "IPAMConfig": ConfigStore,
-}

@@ -22,6 +22,9 @@ from pycalico.datastore.kubernetes.views import Nodes, Profiles, View, WorkloadE
 class KubernetesClient:
     """``rest`` stays usable for core objects, by the programs that need them."""
 
+    #: Nodes are Kubernetes' own: they cannot be deleted through Calico.
+    owns_nodes = False
+
     def __init__(self, rest: Rest, *, interface_prefix: str = "cali") -> None:
         self.rest = rest
         self._prefix = interface_prefix
