@@ -14,7 +14,6 @@ from pathlib import Path
 import ctl_sandbox
 import pytest
 from ctl_expect import Recording, difference, parsed
-from ctl_store import Store
 
 DATA = Path(__file__).with_name("data")
 GROUPS = {path.stem: json.loads(path.read_text()) for path in sorted((DATA / "calicoctl").glob("*.json"))}
@@ -31,13 +30,6 @@ def _cases():
             if known and "expect" not in known:
                 marks.append(pytest.mark.xfail(strict=True, reason=known["reason"]))
             yield pytest.param(name, case, id=case["id"], marks=marks)
-
-
-@pytest.fixture(scope="session")
-def store(tmp_path_factory):
-    store = Store(tmp_path_factory.mktemp("etcd"))
-    yield store
-    store.close()
 
 
 def _expected(case):

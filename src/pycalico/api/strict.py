@@ -66,6 +66,17 @@ _PORT_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 _IGNORED = {"ObjectMeta": frozenset(("selfLink", "managedFields", "clusterName"))}
 
 
+#: Texts that are a type of their own upstream, which messages name.
+_NAMED = {
+    "types": "v3.PolicyType",
+    "allowedUses": "v3.IPPoolAllowedUse",
+    "ipipMode": "v3.IPIPMode",
+    "vxlanMode": "v3.VXLANMode",
+    "action": "v3.Action",
+}
+_KUBERNETES = frozenset(("ObjectMeta", "OwnerReference"))
+
+
 class StrictError(ValueError):
     """The value does not fit; the message says which and where."""
 
@@ -86,7 +97,7 @@ class _Decoder:
         if value is None:
             return kind()
         if not isinstance(value, dict):
-            raise _misfit(value, where, f"v3.{self._name(kind)}")
+            raise _misfit(value, where, self._qualified(kind))
         known = {field.encode_name: field for field in msgspec.structs.fields(kind)}
         folded = {name.lower(): field for name, field in known.items()}
         found: dict[str, Any] = {}
@@ -126,9 +137,10 @@ class _Decoder:
     def scalar(self, value: Any, annotation: Any, name: str, where: str) -> Any:
         if annotation is str:
             if isinstance(value, (dict, list)):
-                raise _misfit(value, where, "string")
-            text = "" if value is None else goyaml.text_of(value)
-            return duration.normalised(text) if name in DURATIONS and text else text
+                raise _misfit(value, where, _NAMED.get(name, "string"))
+            if name in DURATIONS:
+                return _duration(value)
+            return "" if value is None else goyaml.text_of(value)
         if annotation is bool:
             if not isinstance(value, bool):
                 raise _misfit(value, where, "bool")
@@ -147,13 +159,17 @@ class _Decoder:
     def _name(self, kind: type) -> str:
         return self._renamed.get(kind.__name__, kind.__name__)
 
+    def _qualified(self, kind: type) -> str:
+        """With upstream's package: metadata is Kubernetes' own."""
+        return f"{'v1' if kind.__name__ in _KUBERNETES else 'v3'}.{self._name(kind)}"
+
     def _go_type(self, annotation: Any, name: str) -> str:
         if annotation is str:
-            return "string"
+            return _NAMED.get(name, "string")
         if typing.get_origin(annotation) in (typing.Union, types.UnionType):
             return "numorstring.Port" if name in _PORTS else "numorstring.Protocol"
         if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
-            return f"v3.{self._name(annotation)}"
+            return self._qualified(annotation)
         return _SIZED.get(name, _INT)[0]
 
 
@@ -207,6 +223,12 @@ def port(value: Any) -> int | str:
     if not _PORT_NAME.fullmatch(value):
         raise StrictError(f"invalid name for named port ({value})")
     return value
+
+
+def _duration(value: Any) -> str:
+    if not isinstance(value, str):
+        raise StrictError(f"json: cannot unmarshal {_json_kind(value)} into Go value of type string")
+    return duration.normalised(value)
 
 
 def _protocol(value: Any) -> int | str:

@@ -45,7 +45,7 @@ def run(arguments: Arguments, operation: Operation, *, prefix: str = "") -> Outc
         raise Failure(prefix + str(failure)) from failure
     if not resources:
         return Outcome()
-    client = connection.required(arguments)
+    client = _client(arguments)
     if any(not name for name in named(arguments)):
         raise Failure(f"{prefix}resource name may not be empty")
     kinds = {each.kind for each in resources}
@@ -58,6 +58,16 @@ def run(arguments: Arguments, operation: Operation, *, prefix: str = "") -> Outc
         else:
             outcome.answers.append((answer, resource.kind))
     return outcome
+
+
+def _client(arguments: Arguments) -> TypedClient:
+    """With ``--dry-run`` one that writes nothing."""
+    client = connection.required(arguments)
+    if "--dry-run" not in arguments.switches:
+        return client
+    from pycalico.calicoctl.rehearsal import Rehearsal  # noqa: PLC0415 (few runs are rehearsals)
+
+    return TypedClient(Rehearsal(client.driver))
 
 
 def named(arguments: Arguments) -> list[str]:

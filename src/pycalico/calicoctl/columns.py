@@ -210,9 +210,9 @@ def rows(
     return [list(headings), *([cell(item, cluster_asn) for cell in chosen] for item in items)]
 
 
-def padded(table: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell and three blanks, at least five; the last one too."""
-    widths = [max(5, 3 + max(map(len, column))) for column in zip(*table, strict=True)]
+def padded(table: Sequence[Sequence[str]], widths: Sequence[int] = ()) -> str:
+    """Columns as wide as their widest cell and three blanks, at least five (or ``widths``); the last one too."""
+    widths = widths or [max(5, 3 + max(map(len, column))) for column in zip(*table, strict=True)]
     return "".join(
         "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + "\n" for row in table
     )

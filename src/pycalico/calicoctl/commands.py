@@ -54,6 +54,7 @@ FILENAME = Option(
 )
 RECURSIVE = Option("--recursive", "Take in the directories below as well.", short="-R")
 SKIP_EMPTY = Option("--skip-empty", "Files without resources are no error.")
+DRY_RUN = Option("--dry-run", "Write nothing: show what would change (not in upstream's).")
 _FILES = (FILENAME, RECURSIVE, SKIP_EMPTY)
 _RESOURCE = (CONFIG, NAMESPACE, CONTEXT, MISMATCH)
 _NAMED_OR_FILE = (
@@ -75,7 +76,12 @@ CREATE = Command(
     Syntax(
         usage=_write_usage("create", "[--skip-exists] "),
         summary="Create resources from a manifest. A resource that is there already is an error.",
-        options=(*_FILES, Option("--skip-exists", "Count resources that exist as created."), *_RESOURCE),
+        options=(
+            *_FILES,
+            Option("--skip-exists", "Count resources that exist as created."),
+            DRY_RUN,
+            *_RESOURCE,
+        ),
         forms=(Form(needs=("--filename",)),),
     ),
 )
@@ -84,7 +90,7 @@ APPLY = Command(
     Syntax(
         usage=_write_usage("apply"),
         summary="Create resources from a manifest, or replace those that exist.",
-        options=(*_FILES, *_RESOURCE),
+        options=(*_FILES, DRY_RUN, *_RESOURCE),
         forms=(Form(needs=("--filename",)),),
     ),
 )
@@ -131,6 +137,7 @@ GET = Command(
                 default="ps",
             ),
             Option("--all-namespaces", "List those of every namespace.", short="-A"),
+            Option("--watch", "Go on showing changes until interrupted (not in upstream's).", short="-w"),
             Option("--export", "Leave out what belongs to this cluster (only with a name)."),
             *_RESOURCE,
         ),
@@ -203,6 +210,15 @@ VERSION = Command(
     ),
 )
 
+COMPLETION = Command(
+    "completion:run",
+    Syntax(
+        usage="Usage:\n  calicoctl completion (bash|zsh|fish)",
+        summary="Print what a shell needs to complete calls (not in upstream's).",
+        forms=(Form(words=("SHELL",)),),
+    ),
+)
+
 #: Commands, and groups by the table that lists theirs.
 COMMANDS: dict[str, Command | str] = {
     "create": CREATE,
@@ -217,6 +233,7 @@ COMMANDS: dict[str, Command | str] = {
     "node": "node.commands",
     "version": VERSION,
     "datastore": "migrate.commands",
+    "completion": COMPLETION,
 }
 SUMMARIES = {
     "ipam": "Look after IP address management.",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from pycalico.api.kinds import KINDS
 from pycalico.api.meta import Resource
-from pycalico.calicoctl import batch, operations
+from pycalico.calicoctl import batch, connection, operations
 from pycalico.calicoctl.batch import Outcome
 from pycalico.calicoctl.failure import Failure
 from pycalico.calicoctl.operations import Answer
@@ -24,6 +24,9 @@ Printer = Callable[[Outcome], str]
 def run(arguments: Arguments) -> None:
     """Prints what was found, then the failures."""
     printer = _printer(arguments)
+    if "--watch" in arguments.switches:
+        _watch(arguments)
+        return
     outcome = batch.run(arguments, operations.get_or_list, prefix="Failed to get resources: ")
     if "--export" in arguments.switches and batch.named(arguments):
         for answer, _ in outcome.answers:
@@ -31,6 +34,28 @@ def run(arguments: Arguments) -> None:
     sys.stdout.write(printer(outcome))
     if outcome.errors:
         raise Failure("\n".join(map(str, outcome.errors)))
+
+
+def _watch(arguments: Arguments) -> None:
+    from pycalico.calicoctl import columns, watch  # noqa: PLC0415 (few runs stay)
+
+    form, _, value = arguments.text("--output").partition("=")
+    if form.startswith("go-template"):
+        raise Failure("--watch shows tables, YAML or JSON")
+    with_namespace = "--all-namespaces" in arguments.switches or bool(arguments.text("--namespace"))
+
+    def headings(kind: str) -> list[str]:
+        if form in ("yaml", "yml", "json"):
+            return []
+        if value:
+            return value.split(",")
+        chosen = list(columns.COLUMNS[kind].wide if form == "wide" else columns.COLUMNS[kind].narrow)
+        return ["NAMESPACE", *chosen] if with_namespace and KINDS[kind].namespaced else chosen
+
+    try:
+        watch.run(arguments, headings, lambda: _cluster_asn(connection.required(arguments)))
+    except columns.UnknownHeading as error:
+        raise Failure(error) from error
 
 
 def _strip(answer: Answer) -> None:

@@ -17,7 +17,10 @@ _LIST_META = {"selfLink", "resourceVersion", "continue", "remainingItemCount"}
 
 
 #: Structs of ours that serve two kinds, as upstream's messages call them.
-_RENAMED = {"GlobalNetworkSet": {"NetworkSetSpec": "GlobalNetworkSetSpec"}}
+_RENAMED = {
+    "GlobalNetworkSet": {"NetworkSetSpec": "GlobalNetworkSetSpec"},
+    "FelixConfiguration": {"RouteTableRange": "RouteTableIDRange"},
+}
 
 
 class ManifestError(ValueError):

@@ -76,10 +76,15 @@ def delete(client: TypedClient, resource: Resource) -> Resource:
     meta = resource.metadata
     if not meta.name:
         # Cleaning up after a node without a name would take what belongs to no node in particular.
-        name = stored_name("") if resource.kind in ("NetworkPolicy", "GlobalNetworkPolicy") else ""
-        raise NotFound(Key(resource.kind, meta.namespace, name))
+        raise NotFound(key_of(resource.kind, meta.namespace, ""))
     client.delete(type(resource), meta.name, meta.namespace, revision=meta.resource_version)
     return resource
+
+
+def key_of(kind: str, namespace: str, name: str) -> Key:
+    """As messages name what is not there: policies with their tier."""
+    tiered = kind in ("NetworkPolicy", "GlobalNetworkPolicy")
+    return Key(kind, namespace, stored_name(name) if tiered else name)
 
 
 def get_or_list(client: TypedClient, resource: Resource) -> Answer:

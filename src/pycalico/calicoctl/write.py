@@ -20,6 +20,10 @@ def apply(arguments: Arguments) -> None:
 
 
 def _report(outcome: Outcome, verb: str, done: str, hit: str) -> None:
+    differences = getattr(outcome.client.driver, "differences", None) if outcome.client else None
+    if differences is not None:
+        sys.stdout.write(differences())
+        done = f"{done} (dry run)"
     handled = len(outcome.answers)
     errors = _errors(outcome.errors)
     if not outcome.count:

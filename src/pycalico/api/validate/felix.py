@@ -8,7 +8,7 @@ from typing import Any
 
 from pycalico.api.v3.felixconfiguration import FelixConfiguration, FelixConfigurationSpec, RouteTableRange
 from pycalico.api.validate import rules, values
-from pycalico.api.validate.faults import Faults
+from pycalico.api.validate.faults import Faults, go_text
 from pycalico.base import duration
 
 _ENABLED = values.one_of("Enabled", "Disabled")
@@ -183,4 +183,5 @@ def _together(faults: Faults, spec: FelixConfigurationSpec) -> None:
         )
     tables = sum(each.max - each.min + 1 for each in spec.route_table_ranges or ())
     if tables > _MOST_TABLES:
-        faults.add("RouteTableRanges", spec.route_table_ranges, "targets too many tables")
+        shown = f"&{go_text(spec.route_table_ranges)}"  # a pointer upstream
+        faults.add("RouteTableRanges", shown, "targets too many tables")

@@ -37,7 +37,8 @@ def check(faults: Faults, rule: Rule) -> None:
 
 
 def protocol(faults: Faults, found: Protocol) -> None:
-    number = int(found) if isinstance(found, int) or found.isdigit() else None
+    # A text that is no 8-bit number is a name.
+    number = int(found) if isinstance(found, int) or (found.isdigit() and int(found) < 256) else None
     if number == 0:
         faults.add("Protocol", number, "protocol number invalid")
     elif number is None and found not in _PROTOCOLS:
@@ -45,7 +46,9 @@ def protocol(faults: Faults, found: Protocol) -> None:
 
 
 def port(faults: Faults, found: Port) -> None:
-    """Named ports and ranges were checked when they were read."""
+    """Ranges were checked when they were read."""
+    if isinstance(found, str) and ":" not in found and not values.is_port_name(found):
+        faults.tag("PortName", found, "portName")
     if found == 0 or (isinstance(found, str) and found.startswith("0:")):
         faults.add("Port", 0, "port range invalid, port number must be between 1 and 65535")
 
