@@ -39,7 +39,8 @@ _CONTAINER_NAME = 11
 
 
 def main() -> None:
-    if sys.argv[1:] == ["install"]:
+    # The image has the installer as a program of its own.
+    if sys.argv[1:] == ["install"] or Path(sys.argv[0]).name == "install":
         from pycalico.cni import install  # noqa: PLC0415 - a pod's call pays nothing for it
 
         sys.exit(install.run())
