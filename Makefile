@@ -1,5 +1,5 @@
 PY := .venv/bin/python
-.PHONY: all setup lab lab-down test lint bench lock walkthrough
+.PHONY: all setup lab lab-down test lint bench lock walkthrough manifest
 
 all: lint test
 
@@ -28,6 +28,10 @@ bench: setup
 
 walkthrough: setup
 	$(PY) -m pycalico lab walkthrough --write docs/walkthrough.md
+
+# deploy/pycalico.yaml: the definitions and the image's version as the code has them.
+manifest: setup
+	$(PY) tools/manifest.py
 
 lock: setup
 	.venv/bin/uv pip compile -q --generate-hashes --no-header --universal --group dev pyproject.toml -o requirements.lock

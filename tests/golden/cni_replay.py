@@ -1,8 +1,10 @@
 """Replays the recorded CNI calls against our plugins, in network and mount namespaces that only this process has.
 
-Run by test_cni.py as ``unshare -n -m python cni_replay.py DIRECTORY [agent]``, with the node's agent or without; prints one JSON line for each case:
-``{"name", "problems"}``. Each step's API objects are written to a real API server, the plugins are called as a
-runtime does, and what they leave in the kernel and the datastore is compared with the recording.
+Run by test_cni.py as ``unshare -n -m python cni_replay.py DIRECTORY [WORD...]``; prints one JSON line for each case:
+``{"name", "problems"}``. With the word ``agent`` the node's agent serves. With ``bare`` the plugins are those of an
+image, on a host that has neither Python nor a C library: the installer of the image has put them there. Each step's
+API objects are written to a real API server, the plugins are called as a runtime does, and what they leave in the
+kernel and the datastore is compared with the recording.
 """
 
 import difflib
@@ -18,7 +20,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from pycalico.cni import hosttree
+
 NODE = "cx"
+BARE, AGENT = "bare" in sys.argv[2:], "agent" in sys.argv[2:]
 CASES = Path(__file__).parent / "data/cni/cases.json"
 PROGRAMS = Path(sys.executable).parent
 GROUP = "/apis/crd.projectcalico.org/v1"
@@ -53,6 +58,7 @@ class Server:
     def __init__(self, directory):
         self.kubeconfig = directory / "kubeconfig"
         self.plugins = install(directory)
+        self.prefix = ["chroot", str(bare_host(directory))] if BARE else []
         self.process = subprocess.Popen(
             [PROGRAMS / "pycalico", "apiserver", "--data", directory / "data", "--port", "0",
              "--kubeconfig", self.kubeconfig], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -196,9 +202,38 @@ def install(directory):
     """A directory of plugins, as on a node: ours, and Debian's host-local."""
     plugins = directory / "bin"
     plugins.mkdir()
+    if BARE:
+        image = directory / "image"
+        image.mkdir()
+        subprocess.run(
+            [sys.executable, "-m", "pycalico.cni.hosttree", image], check=True, stdout=subprocess.DEVNULL
+        )
+        hosttree.install(image, plugins)
+        for name in ("calico", "calico-ipam"):
+            shutil.copy2(image / name, plugins)
+        shutil.copy2("/usr/lib/cni/host-local", plugins)
+        shutil.rmtree(image)
+        return plugins
     for program in (PROGRAMS / "calico", PROGRAMS / "calico-ipam", Path("/usr/lib/cni/host-local")):
         (plugins / program.name).symlink_to(program)
     return plugins
+
+
+def bare_host(directory):
+    """A root with a shell and nothing else, but for what Debian's host-local is linked to."""
+    root = directory / "host"
+    (root / "bin").mkdir(parents=True)
+    shutil.copy2("/usr/bin/busybox", root / "bin/sh")
+    linked = subprocess.run(["ldd", "/usr/lib/cni/host-local"], capture_output=True, text=True).stdout
+    for library in re.findall(r"(/\S+) \(", linked):
+        (root / library[1:]).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(library, root / library[1:])
+    for point in ("/proc", "/sys", "/dev", "/run", "/var", str(directory)):
+        (root / point[1:]).mkdir(parents=True, exist_ok=True)
+        if point == "/run":  # where the pods' namespaces will be mounted
+            subprocess.run(["mount", "--make-rshared", point], check=True)
+        subprocess.run(["mount", "--rbind", point, str(root / point[1:])], check=True)
+    return root
 
 
 def call(server, case, wanted):
@@ -219,7 +254,7 @@ def call(server, case, wanted):
     }  # fmt: skip
     given = json.dumps({key: value for key, value in config.items() if value is not None})
     done = subprocess.run(
-        [server.plugins / wanted.get("plugin", "calico")],
+        [*server.prefix, server.plugins / wanted.get("plugin", "calico")],
         input=wanted.get("stdin") or given,
         env={key: value for key, value in env.items() if value is not None},
         capture_output=True,
@@ -298,7 +333,7 @@ def main():
     Path("/var/lib/calico/nodename").write_text(NODE)
     sh("ip link set lo up")
     server = Server(directory)
-    agent = start_agent() if sys.argv[2:] == ["agent"] else None
+    agent = start_agent() if AGENT else None
     try:
         for case in json.loads(CASES.read_text()):
             print(json.dumps({"name": case["name"], "problems": replay(server, case)}), flush=True)

@@ -1,4 +1,7 @@
-"""The CNI plugins against recordings of v3.28.1: results, kernel state and IPAM records of 49 cases."""
+"""The CNI plugins against recordings of v3.28.1: results, kernel state and IPAM records of 49 cases.
+
+With the node's agent, without it, and with the plugins that an image puts on a host without Python, both ways.
+"""
 
 import json
 import subprocess
@@ -13,8 +16,8 @@ NAMES = [case["name"] for case in json.loads((HERE / "data/cni/cases.json").read
 pytestmark = pytest.mark.netns
 
 
-@pytest.fixture(scope="module", params=[["agent"], []], ids=["agent", "alone"])
-def outcomes(tmp_path_factory, request):
+@pytest.fixture(scope="module", params=["agent", "alone", "bare", "bare agent"])
+def outcomes(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp("cni")
     command = [
         "unshare",
@@ -25,6 +28,7 @@ def outcomes(tmp_path_factory, request):
         sys.executable,
         HERE / "cni_replay.py",
         directory,
+        *request.param.split(),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr

@@ -21,11 +21,16 @@ def apiserver(
     insecure: Annotated[bool, typer.Option("--insecure", help="Plain HTTP instead of TLS.")] = False,
     history: Annotated[float, typer.Option(min=0, help="Seconds a broken watch can be resumed for.")] = 600.0,
     history_events: Annotated[int, typer.Option(min=0, help="Most changes kept for that.")] = 20_000,
+    audit_log_path: Annotated[
+        Path | None, typer.Option(help="File to append a line to for each request: who asked for what.")
+    ] = None,
 ) -> None:
     """Run the embedded Kubernetes API server until SIGTERM."""
     from pycalico.apiserver import server  # noqa: PLC0415 (--help need not load the server)
 
-    settings = server.Settings(data, host, port, kubeconfig, insecure, history, history_events)
+    settings = server.Settings(
+        data, host, port, kubeconfig, insecure, history, history_events, audit_log_path
+    )
     try:
         server.run(settings)
     except server.ServerError as e:

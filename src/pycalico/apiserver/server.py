@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from pycalico.apiserver import auth, kinds, lifecycle, store
+from pycalico.apiserver import audit, auth, kinds, lifecycle, store
 from pycalico.apiserver.connection import HEAD_S, Connection
 from pycalico.apiserver.registry import Registry
 from pycalico.apiserver.router import Router
@@ -38,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True):
     insecure: bool = False  # plain HTTP; tokens are asked for all the same
     history_s: float = 600.0
     history_max: int = 20_000
+    audit_log: Path | None = None
 
 
 async def serve(settings: Settings) -> None:
@@ -80,11 +81,13 @@ async def _serve(settings: Settings, objects: store.Store) -> None:
 
     objects.on_change = on_change
     router = Router(objects, registry, verbs, hub, authenticator, settings.host)
+    recorder = None if settings.audit_log is None else audit.Audit(settings.audit_log)
+    handle = router.handle if recorder is None else recorder.around(router.handle)
     alive: set[Connection] = set()
     loop = asyncio.get_running_loop()
     try:
         server = await loop.create_server(
-            lambda: Connection(router.handle, alive),
+            lambda: Connection(handle, alive),
             settings.host,
             settings.port,
             ssl=context,
@@ -110,6 +113,8 @@ async def _serve(settings: Settings, objects: store.Store) -> None:
         server.close()
         for connection in tuple(alive):
             connection.shut()
+        if recorder is not None:
+            recorder.close()
         await asyncio.sleep(0)
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from pycalico import CALICO_VERSION
 from pycalico.base import log as logs
-from pycalico.cni import hostfiles
+from pycalico.cni import hostfiles, hosttree
 from pycalico.cni.errors import CNIError
 from pycalico.cni.secretcopy import SecretCopy
 from pycalico.datastore.config import KUBERNETES, from_environment
@@ -101,7 +101,10 @@ def run(environ: Mapping[str, str] = os.environ, host: Host | None = None) -> in
 
 
 def install_plugins(environ: Mapping[str, str], host: Host, source: Path) -> None:
-    """Copies the plugins into each of the host's directories that can be written. Raises CNIError, OSError."""
+    """Copies the plugins into each of the host's directories that can be written. Raises CNIError, OSError.
+
+    An image's plugins come with all that they need (see ``hosttree``); others need this Python on the host.
+    """
     skipped = set(filter(None, environ.get("SKIP_CNI_BINARIES", "").split(",")))
     update = _truth(environ, "UPDATE_CNI_BINARIES", default=True)
     written = False
@@ -109,6 +112,7 @@ def install_plugins(environ: Mapping[str, str], host: Host, source: Path) -> Non
         if not (directory.is_dir() and os.access(directory, os.W_OK)):
             log.info("%s is not writeable, skipping", directory)
             continue
+        _install_tree(source, directory)
         for plugin in _plugins(source):
             target = directory / plugin.name
             if plugin.name in skipped or target.resolve() == plugin.resolve():
@@ -121,11 +125,29 @@ def install_plugins(environ: Mapping[str, str], host: Host, source: Path) -> Non
                 log.info("Installed %s", target)
             else:
                 raise CNIError(f"Failed to verify installed binary {target}")
+        if update:
+            _prune_trees(source, directory)
         log.info("Wrote Calico CNI binaries to %s", directory)
         log.info("CNI plugin version: %s", CALICO_VERSION)
         written = True
     if not written:
         raise CNIError("found no writeable directory, exiting")
+
+
+def _install_tree(source: Path, directory: Path) -> None:
+    """Before the scripts that use it."""
+    if (source / hosttree.DIRECTORY).is_dir() and source.resolve() != directory.resolve():
+        new = hosttree.install(source, directory)
+        log.info(
+            "Installed %s" if new else "%s is already up to date, skipping", directory / hosttree.DIRECTORY
+        )
+
+
+def _prune_trees(source: Path, directory: Path) -> None:
+    """After the scripts that used others."""
+    tree = hosttree.newest(source)
+    if tree is not None and source.resolve() != directory.resolve():
+        hosttree.prune(directory, keep=tree.name)
 
 
 def _plugins(source: Path) -> Iterator[Path]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 from pycalico.cni import addresses, entry, netconf, result
 from pycalico.cni.invocation import Invocation
+
+#: Where host-local keeps the addresses of the network that Calico's manifests name so.
+_HOST_LOCAL = Path("/var/lib/cni/networks/k8s-pod-network")
 
 
 def add(call: Invocation) -> dict[str, Any]:
@@ -21,8 +26,28 @@ def delete(call: Invocation) -> None:
     addresses.release(call.client, call.config, call.arguments)
 
 
+def upgrade(directory: Path = _HOST_LOCAL) -> int:
+    """``-upgrade``, the init container upgrade-ipam: lets a node pass whose addresses host-local did not give out.
+
+    Addresses of host-local are not taken over: pods that have them would share them with new ones.
+    """
+    # host-local names a file after each address it holds; its own begin with a letter.
+    held = [path.name for path in directory.glob("*") if path.name[0].isdigit() or ":" in path.name]
+    if not held:
+        print("host-local IPAM data dir not found; no migration necessary, successfully exiting...")
+        return 0
+    print(
+        f"calico-ipam: pods of this node have {len(held)} addresses of host-local (in {directory}), which are not "
+        "taken over: drain the node, remove that directory, then start the pod again",
+        file=sys.stderr,
+    )
+    return 1
+
+
 PLUGIN = entry.Plugin("calico-ipam", add, delete)
 
 
 def main() -> None:
+    if sys.argv[1:] in (["-upgrade"], ["--upgrade"]):
+        sys.exit(upgrade())
     entry.main(PLUGIN)

@@ -1,6 +1,7 @@
 """What the container runtime starts for each call: hands it to the node's agent, or becomes the plugin itself.
 
-This file, under the names calico and calico-ipam, is the plugin on a node (``launch`` puts it there). It uses what is
+This file, under the names calico and calico-ipam, is the plugin on a node (``launch`` puts it there, ``hosttree`` where
+the node has no Python). It uses what is
 built into the interpreter and nothing else, for each import is paid for at every pod (``socket`` 9 ms, ``json`` 8,
 ``_socket`` 0.4, a bare ``python3 -I -S`` 8-10; measured). It speaks cni/agent/protocol.py.
 """
@@ -61,11 +62,7 @@ def _more(connection) -> bytes:  # type: ignore[no-untyped-def] # noqa: ANN001 -
 
 def become(given: bytes | None) -> None:
     """The plugin takes this process over; what was read already is its input."""
-    if given is not None:
-        memory = posix.memfd_create("cni")
-        _write(memory, given)
-        posix.lseek(memory, 0, 0)
-        posix.dup2(memory, 0)
+    give_back(given)
     arguments = [PYTHON, "-P", "-m", "pycalico.cni", *sys.argv]
     try:
         posix.execve(PYTHON, arguments, posix.environ)
@@ -75,28 +72,37 @@ def become(given: bytes | None) -> None:
         posix._exit(1)  # noqa: SLF001 - its name
 
 
+def give_back(given: bytes | None) -> None:
+    """Makes what was read from standard input readable there once more."""
+    if given is not None:
+        memory = posix.memfd_create("cni")
+        _write(memory, given)
+        posix.lseek(memory, 0, 0)
+        posix.dup2(memory, 0)
+
+
 def _write(descriptor: int, data: bytes) -> None:
     while data:
         data = data[posix.write(descriptor, data) :]
 
 
-def main() -> None:
+def answered() -> bytes | None:
+    """Leaves with the agent's answer where there is one; else returns what was read from standard input, if anything."""
     command = posix.environ.get(b"CNI_COMMAND", b"")
     if not command or sys.argv[1:]:
-        become(None)
+        return None
     given = b""
     while command != b"VERSION" and (more := posix.read(0, 1 << 20)):
         given += more
     answer = ask(sys.argv[0].rpartition("/")[2], given)
     if answer is None:
-        become(given)
-    else:
-        code, output, remark = answer
-        _write(2, remark)
-        _write(1, output)
-        # Nothing is left to flush or to tidy up, and a usual exit would take its time.
-        posix._exit(code)  # noqa: SLF001 - its name
+        return given
+    code, output, remark = answer
+    _write(2, remark)
+    _write(1, output)
+    # Nothing is left to flush or to tidy up, and a usual exit would take its time.
+    posix._exit(code)  # noqa: SLF001 - its name
 
 
 if __name__ == "__main__":
-    main()
+    become(answered())

@@ -406,7 +406,8 @@ PLUGIN = entry.Plugin("calico", add, delete, test)
 
 
 def main() -> None:
-    if sys.argv[1:] == ["install"]:
+    # The image has the installer as a program of its own.
+    if sys.argv[1:] == ["install"] or Path(sys.argv[0]).name == "install":
         from pycalico.cni import install  # noqa: PLC0415 - a pod's call pays nothing for it
 
         sys.exit(install.run())

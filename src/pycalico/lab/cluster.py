@@ -29,6 +29,11 @@ KINDS = {
     "ReplicaSet": ("apps/v1", "replicasets", True),
     "NetworkPolicy": ("networking.k8s.io/v1", "networkpolicies", True),
     "CustomResourceDefinition": ("apiextensions.k8s.io/v1", "customresourcedefinitions", False),
+    "ClusterRole": ("rbac.authorization.k8s.io/v1", "clusterroles", False),
+    "ClusterRoleBinding": ("rbac.authorization.k8s.io/v1", "clusterrolebindings", False),
+    "Role": ("rbac.authorization.k8s.io/v1", "roles", True),
+    "RoleBinding": ("rbac.authorization.k8s.io/v1", "rolebindings", True),
+    "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets", True),
     "IPPool": ("crd.projectcalico.org/v1", "ippools", False),
 }
 

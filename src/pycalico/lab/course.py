@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 
+from pycalico.lab import images
 from pycalico.lab.cluster import Object, now
 from pycalico.lab.container import Container
 
@@ -110,8 +111,8 @@ class Probe:
         if time.monotonic() < self._next:
             return None
         began = time.monotonic()
-        command = self._spec.get("exec", {}).get("command")
-        passed = command is None or container.exec(command, env, self._spec.get("timeoutSeconds", 1))[0] == 0
+        command = images.here(self._spec.get("exec", {}).get("command") or [])
+        passed = not command or container.exec(command, env, self._spec.get("timeoutSeconds", 1))[0] == 0
         self._failures = 0 if passed else self._failures + 1
         ended = time.monotonic()
         period = self._spec.get("periodSeconds", 10)

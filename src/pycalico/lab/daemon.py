@@ -49,6 +49,7 @@ def _keep_api_server(machine: Machine) -> None:
     """Starts the API server again whenever it has ended, as a kubelet does with a static pod."""
     command = ["pycalico", "apiserver", "--data", _API_DATA, "--host", plan.CONTROL_PLANE.address]
     command += ["--port", str(plan.API_PORT), "--kubeconfig", enter.ADMIN_CONF]
+    command += ["--audit-log-path", "/var/log/apiserver-audit.log"]
     machine.file("/var/lib/pycalico").mkdir(parents=True, exist_ok=True)
     while True:
         with machine.file("/var/log/apiserver.log").open("ab") as output:

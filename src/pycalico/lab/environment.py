@@ -13,16 +13,23 @@ class NoSource(Exception):
     """A variable's source is not there, or is of a kind the lab does not offer."""
 
 
-def of(
-    container: Object, facts: Mapping[str, str], value_of: Callable[[str, str, str], str | None]
-) -> dict[str, str]:
-    """``facts`` are the pod's fields; ``value_of(kind, name, key)`` reads ConfigMaps and Secrets. Raises NoSource."""
+ValueOf = Callable[[str, str, str], str | None]
+AllOf = Callable[[str, str], dict[str, str] | None]
+
+
+def of(container: Object, facts: Mapping[str, str], value_of: ValueOf, all_of: AllOf) -> dict[str, str]:
+    """``facts`` are the pod's fields; ConfigMaps and Secrets are read by ``value_of(kind, name, key)`` and ``all_of(kind, name)``.
+
+    Raises NoSource.
+    """
     env = {
         "HOSTNAME": facts["hostname"],
         # Without a service proxy the API is reached at the server itself.
         "KUBERNETES_SERVICE_HOST": facts["api.host"],
         "KUBERNETES_SERVICE_PORT": facts["api.port"],
     }
+    for source in container.get("envFrom") or []:
+        env |= _whole(source, all_of)
     for one in container.get("env") or []:
         name = one["name"]
         value = _from(name, one["valueFrom"], facts, value_of) if "valueFrom" in one else one.get("value", "")
@@ -31,9 +38,19 @@ def of(
     return env
 
 
-def _from(
-    name: str, source: Object, facts: Mapping[str, str], value_of: Callable[[str, str, str], str | None]
-) -> str | None:
+def _whole(source: Object, all_of: AllOf) -> dict[str, str]:
+    """Every key of a ConfigMap or Secret; none where it is optional and not there."""
+    for reference, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
+        if reference in source:
+            wanted = source[reference]
+            values = all_of(kind, wanted["name"])
+            if values is None and not wanted.get("optional"):
+                raise NoSource(f"envFrom: {kind} {wanted['name']} is not there")
+            return {source.get("prefix", "") + key: value for key, value in (values or {}).items()}
+    raise NoSource("envFrom: its source is not offered")
+
+
+def _from(name: str, source: Object, facts: Mapping[str, str], value_of: ValueOf) -> str | None:
     """None for an optional key that is not there."""
     if "fieldRef" in source:
         field = source["fieldRef"]["fieldPath"]

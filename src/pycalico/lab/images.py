@@ -26,7 +26,20 @@ PROGRAMS = {
     "pycalico/node": Program(["pycalico", "node", "run"], []),
     "pycalico/cni": Program(["calico", "install"], []),
     "pycalico/kube-controllers": Program(["calico-kube-controllers"], []),
+    # The one image of deploy/: every container says itself what it runs.
+    "pycalico/pycalico": Program(["pycalico", "node", "run"], []),
     "busybox": Program([], ["sh"]),
+}
+#: Where the images of a node have their programs, upstream's and ours.
+_PLACES = {
+    "/opt/cni/bin/install": ["calico", "install"],
+    "/opt/cni/bin/calico-ipam": ["calico-ipam"],
+    "/bin/calico-node": ["calico-node"],
+    "/usr/bin/calico-node": ["calico-node"],
+    "/usr/bin/kube-controllers": ["calico-kube-controllers"],
+    "/usr/bin/check-status": ["check-status"],
+    "/calicoctl": ["calicoctl"],
+    "start_runit": ["pycalico", "node", "run"],
 }
 
 
@@ -40,7 +53,10 @@ def argv(container: Object, path: str) -> list[str]:
     program = PROGRAMS.get(_bare(image), Program([], []))
     command, arguments = container.get("command"), container.get("args")
     # As a container runtime has it: a given command drops the image's arguments too.
-    words = [*(command or program.entrypoint), *(arguments or ([] if command else program.arguments))]
+    words = [
+        *(here(command or []) or program.entrypoint),
+        *(arguments or ([] if command else program.arguments)),
+    ]
     if not command and _bare(image) not in PROGRAMS:
         known = ", ".join(sorted(PROGRAMS))
         raise UnknownImage(
@@ -51,6 +67,11 @@ def argv(container: Object, path: str) -> list[str]:
             raise UnknownImage(f'command "{words[0]}" of image "{image}" is not on this machine')
         words.insert(0, "busybox")
     return words
+
+
+def here(command: list[str]) -> list[str]:
+    """A command, or a probe's, with the program of this machine that the image has at that place."""
+    return [*_PLACES.get(command[0], command[:1]), *command[1:]] if command else []
 
 
 def _bare(image: str) -> str:

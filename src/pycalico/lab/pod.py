@@ -217,7 +217,7 @@ class Pod:
     def _start(self, state: Course) -> bool:
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         try:
-            env = environment.of(state.spec, self._facts(), self._value)
+            env = environment.of(state.spec, self._facts(), self._value, self._values)
             state.env = env
             argv = images.argv(state.spec, f"{enter.programs()}:{path}")
             state.container = Container(
@@ -298,9 +298,17 @@ class Pod:
 
     def _value(self, kind: str, name: str, key: str) -> str | None:
         """A key of a ConfigMap or Secret of the pod's namespace."""
-        found = self._host.cluster.get(kind, name, self.namespace) or {}
-        value = (found.get("data") or {}).get(key)
-        return base64.b64decode(value).decode() if value is not None and kind == "Secret" else value
+        return (self._values(kind, name) or {}).get(key)
+
+    def _values(self, kind: str, name: str) -> dict[str, str] | None:
+        """A ConfigMap or Secret of the pod's namespace."""
+        found = self._host.cluster.get(kind, name, self.namespace)
+        if found is None:
+            return None
+        data: dict[str, str] = found.get("data") or {}
+        if kind == "Secret":
+            return {key: base64.b64decode(value).decode() for key, value in data.items()}
+        return data
 
     def _end(self) -> None:
         """Stops everything, gives the address back, and removes the object where it still is."""

@@ -82,6 +82,10 @@ def test_a_block_that_others_deleted_is_a_conflict_and_then_gone(store, client):
     mine = client.get(IPAMBlock, "b")
     store.delete(IPAMBlock, "b")
     with pytest.raises(Conflict):
+        client.update(mine)
+    client.create(block())
+    store.delete(IPAMBlock, "b")
+    with pytest.raises(Conflict):
         client.delete(IPAMBlock, "b", revision=mine.metadata.resource_version)
     with pytest.raises(NotFound):
         client.get(IPAMBlock, "b")

@@ -20,6 +20,10 @@ FACTS = {
         ({"image": "whatever", "command": ["sh", "-c"], "args": ["true"]}, ["sh", "-c", "true"]),
         ({"image": "busybox", "command": ["httpd", "-f"]}, ["busybox", "httpd", "-f"]),
         ({"image": "localhost:5000/x/y", "command": ["sh"]}, ["sh"]),
+        (
+            {"image": "pycalico/pycalico:v1", "command": ["/bin/sh", "-c"], "args": ["x"]},
+            ["/bin/sh", "-c", "x"],
+        ),
     ],
 )
 def test_an_image_is_a_program_of_the_machine(container, words):
@@ -46,8 +50,12 @@ def values(kind, name, key):
     return {("ConfigMap", "cm", "k"): "v", ("Secret", "s", "k"): "w"}.get((kind, name, key))
 
 
+def wholes(kind, name):
+    return {("ConfigMap", "cm"): {"k": "v", "A": "whole"}, ("Secret", "s"): {"k": "w"}}.get((kind, name))
+
+
 def env(*items):
-    return environment.of({"env": list(items)}, FACTS, values)
+    return environment.of({"env": list(items)}, FACTS, values, wholes)
 
 
 def source(kind, **body):
@@ -75,3 +83,29 @@ def test_variables_come_from_all_their_sources():
 def test_a_missing_source_is_named(item):
     with pytest.raises(environment.NoSource, match=r"^env A: "):
         env(item)
+
+
+def test_whole_maps_come_first_and_single_variables_win():
+    whole = {"envFrom": [{"configMapRef": {"name": "cm"}}, {"secretRef": {"name": "s"}, "prefix": "S_"}]}
+    container = {**whole, "env": [{"name": "A", "value": "own"}]}
+    found = environment.of(container, FACTS, values, wholes)
+    assert (found["k"], found["S_k"], found["A"]) == ("v", "w", "own")
+    gone = {"configMapRef": {"name": "none", "optional": True}}
+    assert "k" not in environment.of({"envFrom": [gone]}, FACTS, values, wholes)
+    with pytest.raises(environment.NoSource, match="ConfigMap none is not there"):
+        environment.of({"envFrom": [{"configMapRef": {"name": "none"}}]}, FACTS, values, wholes)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["/opt/cni/bin/install"], ["calico", "install"]),
+        (["/opt/cni/bin/calico-ipam", "-upgrade"], ["calico-ipam", "-upgrade"]),
+        (["/bin/calico-node", "-felix-live"], ["calico-node", "-felix-live"]),
+        (["/usr/bin/check-status", "-r"], ["check-status", "-r"]),
+        (["test", "-d", "/x"], ["test", "-d", "/x"]),
+        ([], []),
+    ],
+)
+def test_programs_of_the_images_are_those_of_the_machine(command, words):
+    assert images.here(command) == words

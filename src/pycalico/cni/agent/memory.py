@@ -127,6 +127,11 @@ class MemoryClient:
     def _written(self, resource: R, write: Callable[[R], R]) -> R:
         try:
             done = write(resource)
+        except NotFound:
+            self._doubt(type(resource), resource.key)
+            if type(resource) in _REMEMBERED:
+                raise Conflict(resource.key) from None  # what was remembered is gone: look again
+            raise
         except DatastoreError:
             self._doubt(type(resource), resource.key)
             raise
