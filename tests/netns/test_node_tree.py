@@ -275,6 +275,7 @@ TREE = {
     "calico-node -allocate-tunnel-addrs",
     "calico-node -status-reporter",
     "calico-node -monitor-token",
+    "calico-cni-agent",
     "bird -R -s /var/run/calico/bird.ctl -d -c /etc/calico/confd/config/bird.cfg",
     "bird6 -R -s /var/run/calico/bird6.ctl -d -c /etc/calico/confd/config/bird6.cfg",
     *(
@@ -284,6 +285,7 @@ TREE = {
             "bird",
             "bird6",
             "cni",
+            "cni-agent",
             "monitor-addresses",
             "allocate-tunnel-addrs",
             "node-status-reporter",

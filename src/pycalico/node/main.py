@@ -9,7 +9,8 @@ from collections.abc import Callable
 import msgspec
 
 from pycalico import CALICO_VERSION
-from pycalico.node import flags, title
+from pycalico.base import title
+from pycalico.node import flags
 from pycalico.node.flags import Arguments
 
 _HEALTH = ("felix-live", "bird-live", "bird6-live", "felix-ready", "bird-ready", "bird6-ready")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pycalico import __version__
 from pycalico.base import log as logs
+from pycalico.base import title
 from pycalico.cni import entry, ipam_plugin, plugin
 from pycalico.cni.agent import protocol
 from pycalico.cni.agent.kept import KeptStores
@@ -95,6 +96,7 @@ class Agent:
 
 
 def main() -> None:
+    title.become("calico-cni-agent", [])
     logs.configure("cni-agent", os.environ.get("CNI_AGENT_LOG_LEVEL", "info"))
     agent = Agent()
     try:
