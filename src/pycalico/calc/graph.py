@@ -76,7 +76,7 @@ class CalcGraph:
         self._policies = Policies(self._sequencer, self._sets)
         self._network = Network(self._sequencer, settings)
         self._routes = Routes(self._sequencer, settings.hostname, use_pod_cidrs=settings.use_pod_cidrs)
-        self._workload_nets: dict[Key, tuple[str, ...]] = {}
+        self._workload_nets: dict[Key, tuple[str, tuple[str, ...]]] = {}
         self._config: dict[str, dict[str, str]] = {}
         self._refused: dict[Key, str] = {}
         self._known: dict[Key, None] = {}
@@ -165,19 +165,21 @@ class CalcGraph:
         if found is None:
             self._sets.remove(key)
             self._policies.remove_local(key)
-            self._routes.remove_workload(self._workload_nets.pop(key, ()))
+            self._routes.remove_workload(*self._workload_nets.pop(key, ("", ())))
             return
         endpoint, workload = found
         self._sets.put(key, endpoint.labels, endpoint.profiles, endpoint.contributor)
-        local = value is not None and value.spec.node == self._settings.hostname
-        before = self._workload_nets.pop(key, ())
+        node = value.spec.node if value is not None else ""
+        local = node == self._settings.hostname
+        before = self._workload_nets.pop(key, ("", ()))
         if local:
             self._policies.put_workload(key, endpoint, workload)
-            self._workload_nets[key] = workload.nets
-            self._routes.add_workload(workload.nets)
         else:
             self._policies.remove_local(key)
-        self._routes.remove_workload(before)
+        if local or self._settings.workload_routes:
+            self._workload_nets[key] = (node, workload.nets)
+            self._routes.add_workload(node, workload.nets)
+        self._routes.remove_workload(*before)
 
     def _on_host_endpoint(self, key: Key, value: HostEndpoint | None) -> None:
         if value is None:
@@ -245,6 +247,8 @@ class CalcGraph:
             self._put_config("node", tunnel_parameters(facts))
 
     def _on_block(self, key: Key, value: IPAMBlock | None) -> None:
+        if self._settings.workload_routes:
+            return
         if value is None or value.spec.deleted:
             self._routes.remove_block(key.name)
         else:

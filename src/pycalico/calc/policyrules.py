@@ -72,7 +72,7 @@ def from_network_policy(policy: NetworkPolicy) -> PolicyModel:
     spec, namespace = policy.spec, policy.metadata.namespace
     own = f"{NAMESPACE} == '{namespace}'"
     chosen = f"({spec.selector}) && {own}" if spec.selector else own
-    chosen = _and_service_account(chosen, spec.service_account_selector)
+    chosen = _and(chosen, spec.service_account_selector, SERVICE_ACCOUNT_PREFIX)
     types = [item.lower() for item in spec.types]
     return PolicyModel(
         name=f"{namespace}/{policy.metadata.name}",
@@ -92,14 +92,12 @@ def from_global_policy(policy: GlobalNetworkPolicy) -> PolicyModel:
     """Raises ValueError like ``from_network_policy``."""
     spec = policy.spec
     chosen = spec.selector
+    # Either restriction leaves out host endpoints and global sets, which an all() of the other part would take in.
     if spec.namespace_selector:
-        restricted = _prefixed(spec.namespace_selector, NAMESPACE_PREFIX)
-        restricted = restricted.replace("all()", f"has({NAMESPACE})")
-        chosen = f"({restricted}) && ({chosen})" if chosen else restricted
+        chosen = _and(chosen, spec.namespace_selector, NAMESPACE_PREFIX).replace("all()", f"has({NAMESPACE})")
     if spec.service_account_selector:
-        restricted = _prefixed(spec.service_account_selector, SERVICE_ACCOUNT_PREFIX)
-        restricted = restricted.replace("all()", f"has({SERVICE_ACCOUNT})")
-        chosen = f"({restricted}) && ({chosen})" if chosen else restricted
+        chosen = _and(chosen, spec.service_account_selector, SERVICE_ACCOUNT_PREFIX)
+        chosen = chosen.replace("all()", f"has({SERVICE_ACCOUNT})")
     types = [item.lower() for item in spec.types]
     return PolicyModel(
         name=policy.metadata.name,
@@ -117,8 +115,12 @@ def from_global_policy(policy: GlobalNetworkPolicy) -> PolicyModel:
     )
 
 
-def _and_service_account(chosen: str, account: str) -> str:
-    return f"({chosen}) && {_prefixed(account, SERVICE_ACCOUNT_PREFIX)}" if account else chosen
+def _and(chosen: str, restriction: str, prefix: str) -> str:
+    """The order of the parts shows in identifiers."""
+    if not restriction:
+        return chosen
+    added = _prefixed(restriction, prefix)
+    return f"({chosen}) && {added}" if chosen else added
 
 
 def _prefixed(text: str, prefix: str) -> str:

@@ -34,7 +34,8 @@ class Routes:
         self._on_node: dict[str, dict[str, None]] = {}
         self._node_of: dict[str, dict[str, None]] = {}
         self._tunnel_of: dict[str, dict[tuple[str, str], None]] = {}
-        self._workloads: dict[str, int] = {}
+        self._workloads: dict[str, dict[str, int]] = {}
+        self._workloads_on: dict[str, dict[str, None]] = {}
         self._dirty: dict[str, None] = {}
 
     # ---- facts
@@ -114,17 +115,28 @@ class Routes:
 
     def _node_moved(self, name: str) -> None:
         # Our own subnet decides for every other node whether it is in it.
-        self._touch_all(self._known() if name == self._hostname else self._on_node.get(name, ()))
+        if name == self._hostname:
+            self._touch_all(self._known())
+        else:
+            self._touch_all(self._on_node.get(name, ()))
+            self._touch_all(self._workloads_on.get(name, ()))
 
-    def add_workload(self, nets: Iterable[str]) -> None:
+    def add_workload(self, node: str, nets: Iterable[str]) -> None:
+        """Several endpoints may have one address, on several nodes even, while one takes over from another."""
         for net in nets:
-            self._workloads[net] = self._workloads.get(net, 0) + 1
+            counts = self._workloads.setdefault(net, {})
+            counts[node] = counts.get(node, 0) + 1
+            self._workloads_on.setdefault(node, {})[net] = None
             self._touch(net)
 
-    def remove_workload(self, nets: Iterable[str]) -> None:
+    def remove_workload(self, node: str, nets: Iterable[str]) -> None:
         for net in nets:
-            self._workloads[net] -= 1
-            if not self._workloads[net]:
+            counts = self._workloads[net]
+            counts[node] -= 1
+            if not counts[node]:
+                del counts[node]
+                del self._workloads_on[node][net]
+            if not counts:
                 del self._workloads[net]
             self._touch(net)
 
@@ -165,15 +177,17 @@ class Routes:
             dst_node_ip=address,
             same_subnet=bool(pool and pool.cross_subnet and self._in_our_subnet(address)),
             nat_outgoing=nat_outgoing,
-            local_workload=kind == "workload",
+            local_workload=local and kind == "workload",
             borrowed=borrowed,
             tunnel_types=tunnels,
         )
 
     def _facts(self, cidr: str) -> tuple[str, str, frozenset[str], bool]:
         """Kind, node, kinds of tunnel, whether the address is borrowed."""
-        if cidr in self._workloads:
-            return "workload", self._hostname, frozenset(), False
+        holders = self._workloads.get(cidr)
+        if holders:
+            node = self._hostname if self._hostname in holders else min(holders)
+            return "workload", node, frozenset(), False
         held = self._block_of.get(cidr)
         single = cidr.endswith(("/32", "/128"))
         tunnels = self._tunnel_of.get(cidr)

@@ -86,7 +86,7 @@ class DataplaneConfig(msgspec.Struct, frozen=True, kw_only=True):
     """DeviceRouteProtocol."""
     route_source_ipv4: str = ""
     route_source_ipv6: str = ""
-    """DeviceRouteSourceAddress(IPv6)."""
+    """DeviceRouteSourceAddress(IPv6): the preferred source of every route that is ours."""
     remove_external_routes: bool = True
     route_sync: bool = True
     """Not RouteSyncDisabled."""
@@ -138,3 +138,6 @@ class DataplaneConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Where the pods' MTU is written for CNI; empty: nowhere."""
     endpoint_status_path: str = ""
     """EndpointStatusPathPrefix."""
+
+    def route_source(self, family: int) -> str:
+        return self.route_source_ipv4 if family == 4 else self.route_source_ipv6

@@ -85,13 +85,15 @@ class ClusterRouteManager:
         route = self._routes.get(dst)
         if route is None:
             return None
-        protocol = cluster_protocol(self._plane.context.config.route_protocol)
+        config, mtu = self._plane.context.config, self._plane.mtus.ipip
+        protocol = cluster_protocol(config.route_protocol)
+        source = config.route_source(self._plane.family)
         if route.type is RouteType.LOCAL_WORKLOAD:
-            return WantedRoute("", protocol)
+            return WantedRoute("", protocol, source=source)
         if not route.dst_node_ip:
             return None
         if route.pool_type is PoolType.IPIP and not route.same_subnet:
-            return WantedRoute(
-                tunnels.IPIP, protocol, route.dst_node_ip, onlink=True, mtu=self._plane.mtus.ipip
-            )
-        return WantedRoute(self._parent, protocol, route.dst_node_ip) if self._parent else None
+            return WantedRoute(tunnels.IPIP, protocol, route.dst_node_ip, onlink=True, source=source, mtu=mtu)
+        if not self._parent:
+            return None
+        return WantedRoute(self._parent, protocol, route.dst_node_ip, source=source)

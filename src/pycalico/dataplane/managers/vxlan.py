@@ -159,13 +159,14 @@ class VXLANManager:
         if route is None:
             return None
         protocol = cluster_protocol(config.route_protocol)
+        source = config.route_source(self._plane.family)
         if route.type is RouteType.LOCAL_WORKLOAD:
-            return WantedRoute("", protocol)
+            return WantedRoute("", protocol, source=source)
         if route.same_subnet:
             if not route.dst_node_ip or not self._parent:
                 return None
-            return WantedRoute(self._parent, protocol, route.dst_node_ip, onlink=True)
+            return WantedRoute(self._parent, protocol, route.dst_node_ip, onlink=True, source=source)
         vtep = self._vteps.get(route.dst_node_name)
         if vtep is None:
             return None
-        return WantedRoute(self._device, config.route_protocol, vtep.address, onlink=True)
+        return WantedRoute(self._device, config.route_protocol, vtep.address, onlink=True, source=source)

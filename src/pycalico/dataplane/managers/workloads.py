@@ -144,7 +144,7 @@ class WorkloadManager:
         cidrs += [
             str(ipaddress.ip_network(nat.external + whole)) for nat in floating_ips(self._plane, update)
         ]
-        source = config.route_source_ipv4 if v4 else config.route_source_ipv6
+        source = config.route_source(self._plane.family)
         route = WantedRoute(interface, config.route_protocol, source=source)
         self._plane.routes.replace(_owner(interface), dict.fromkeys(cidrs, route) if up else {})
         addresses = {cidr.partition("/")[0] for cidr in cidrs} if up and v4 and update.mac else set()

@@ -13,6 +13,7 @@ from pycalico.dataplane.rules.context import RuleContext
 
 _NET_FIELDS = ("src_nets", "dst_nets", "not_src_nets", "not_dst_nets")
 _FAMILY_OF_PROTOCOL = {"icmp": 4, "icmpv6": 6}
+_PROTOCOL_NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132, "udplite": 136}
 
 
 def policy_chain_name(inbound: bool, policy: str) -> str:
@@ -70,10 +71,15 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 def _of_family(context: RuleContext, rule: Rule) -> Rule | None:
-    """The rule with the family's nets only; None when it says nothing about this family."""
+    """The rule with the family's nets only; None when no packet of the family can match."""
     wanted = rule.ip_version or _FAMILY_OF_PROTOCOL.get(str(rule.protocol))
     if wanted and wanted != context.family:
         return None
+    if rule.protocol is not None and rule.not_protocol is not None:
+        # iptables takes one protocol only (upstream's rules are refused by it): one that is wished excludes others.
+        if _protocol_number(rule.protocol) == _protocol_number(rule.not_protocol):
+            return None
+        rule = msgspec.structs.replace(rule, not_protocol=None)
     changed: dict[str, tuple[str, ...]] = {}
     for field in _NET_FIELDS:
         nets: tuple[str, ...] = getattr(rule, field)
@@ -83,6 +89,10 @@ def _of_family(context: RuleContext, rule: Rule) -> Rule | None:
                 return None
             changed[field] = kept
     return msgspec.structs.replace(rule, **changed) if changed else rule
+
+
+def _protocol_number(protocol: str | int) -> str | int:
+    return _PROTOCOL_NUMBERS.get(protocol, protocol) if isinstance(protocol, str) else protocol
 
 
 class _Blocks:
