@@ -1,36 +1,73 @@
-"""ADD and DEL of one pod after the other, whole plugin processes, ours and upstream's in turn."""
+"""ADD and DEL of one pod after the other, whole plugin processes, ours (with the agent, and alone) and upstream's in turn.
+
+CPU is the plugin process's; the agent's own share is told below the table.
+"""
 
 import json
+import os
 import subprocess
+import time
 from pathlib import Path
 
 from bench import timing, world
 
 RUNS = 30
+SOCKET = Path("/run/calico/cni-agent.sock")
 
 
 def main() -> None:
     if not world.inside("cni"):
         return
-    plugins = {"ours": world.PROGRAMS}
+    kinds = {"agent": world.PROGRAMS, "alone": world.PROGRAMS}
     if world.UPSTREAM and (Path(world.UPSTREAM) / "calico").exists():
-        plugins["upstream"] = Path(world.UPSTREAM)
+        kinds["upstream"] = Path(world.UPSTREAM)
     with world.World() as there:
         there.cluster()
-        took = {(who, verb): timing.Series() for who in plugins for verb in ("ADD", "DEL")}
-        # A first call of each makes the block and warms the file cache; it does not count.
-        for run in range(-1, RUNS):
-            for who, directory in plugins.items():
-                pod = f"{who}-{run}".replace("--", "-w")
-                _pod(there, pod)
-                for verb in ("ADD", "DEL"):
-                    series = took[who, verb] if run >= 0 else timing.Series()
-                    series.run([directory / "calico"], **_call(there, pod, verb, directory))
-                subprocess.run(["ip", "netns", "del", pod], check=True)
-        timing.show(
-            f"CNI, {RUNS} pods one after the other: median (p90)",
-            [(verb, took["ours", verb], took.get(("upstream", verb))) for verb in ("ADD", "DEL")],
+        agent = subprocess.Popen(
+            [world.PROGRAMS / "calico-cni-agent"], env=there.environ, stdout=subprocess.DEVNULL
         )
+        while not SOCKET.exists():
+            time.sleep(0.02)
+        try:
+            took = _run(there, kinds)
+            cpu_s, rss_mb = _usage(agent.pid)
+        finally:
+            agent.terminate()
+            agent.wait(10)
+    rows = [
+        (f"{verb}, {kind}", took[kind, verb], took.get(("upstream", verb)))
+        for kind in ("agent", "alone")
+        for verb in ("ADD", "DEL")
+    ]
+    timing.show(f"CNI, {RUNS} pods one after the other: median (p90)", rows)
+    print(f"agent: {cpu_s / (RUNS + 1) * 1000:.0f} ms of CPU per pod (ADD and DEL), {rss_mb:.0f} MB")
+
+
+def _run(there: world.World, kinds: dict[str, Path]) -> dict[tuple[str, str], timing.Series]:
+    took = {(kind, verb): timing.Series() for kind in kinds for verb in ("ADD", "DEL")}
+    # A first call of each makes the block and warms the file cache; it does not count.
+    for run in range(-1, RUNS):
+        for kind, directory in kinds.items():
+            pod = f"{kind}-{run}".replace("--", "-w")
+            _pod(there, pod)
+            # Without its socket the agent is not asked.
+            aside = SOCKET.with_name("aside")
+            if kind == "alone":
+                SOCKET.rename(aside)
+            for verb in ("ADD", "DEL"):
+                series = took[kind, verb] if run >= 0 else timing.Series()
+                series.run([directory / "calico"], **_call(there, pod, verb, directory))
+            if kind == "alone":
+                aside.rename(SOCKET)
+            subprocess.run(["ip", "netns", "del", pod], check=True)
+    return took
+
+
+def _usage(pid: int) -> tuple[float, float]:
+    """CPU seconds since its start, and resident megabytes."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ticks = int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK"), int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _pod(there: world.World, name: str) -> None:

@@ -37,7 +37,7 @@ GET = {
     "pycalico.datastore.etcd",
     "pycalico.datastore.etcd.client",
     "pycalico.datastore.etcd.gateway",
-    "pycalico.datastore.etcd.http1",
+    "pycalico.datastore.http1",
     "pycalico.datastore.etcd.keys",
     "pycalico.datastore.etcd.stores",
     "pycalico.datastore.typed",

@@ -1,6 +1,6 @@
 """Replays the recorded CNI calls against our plugins, in network and mount namespaces that only this process has.
 
-Run by test_cni.py as ``unshare -n -m python cni_replay.py DIRECTORY``; prints one JSON line for each case:
+Run by test_cni.py as ``unshare -n -m python cni_replay.py DIRECTORY [agent]``, with the node's agent or without; prints one JSON line for each case:
 ``{"name", "problems"}``. Each step's API objects are written to a real API server, the plugins are called as a
 runtime does, and what they leave in the kernel and the datastore is compared with the recording.
 """
@@ -279,6 +279,16 @@ def difference(expect, seen, number):
     return ["\n".join(list(lines)[:60])]
 
 
+def start_agent():
+    process = subprocess.Popen([PROGRAMS / "calico-cni-agent"], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 10
+    while not Path("/run/calico/cni-agent.sock").exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            sys.exit("the agent did not start")
+        time.sleep(0.02)
+    return process
+
+
 def main():
     directory = Path(sys.argv[1])
     for point in ("/run", "/var/lib/calico", "/var/lib/cni"):
@@ -288,13 +298,15 @@ def main():
     Path("/var/lib/calico/nodename").write_text(NODE)
     sh("ip link set lo up")
     server = Server(directory)
+    agent = start_agent() if sys.argv[2:] == ["agent"] else None
     try:
         for case in json.loads(CASES.read_text()):
             print(json.dumps({"name": case["name"], "problems": replay(server, case)}), flush=True)
         clean(server)
     finally:
-        server.process.terminate()
-        server.process.wait(10)
+        for process in filter(None, (agent, server.process)):
+            process.terminate()
+            process.wait(10)
 
 
 if __name__ == "__main__":

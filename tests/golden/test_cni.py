@@ -13,8 +13,8 @@ NAMES = [case["name"] for case in json.loads((HERE / "data/cni/cases.json").read
 pytestmark = pytest.mark.netns
 
 
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory):
+@pytest.fixture(scope="module", params=[["agent"], []], ids=["agent", "alone"])
+def outcomes(tmp_path_factory, request):
     directory = tmp_path_factory.mktemp("cni")
     command = [
         "unshare",

@@ -69,5 +69,5 @@ def configure(component: str, level: str = "info", stream: TextIO | None = None)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(LEVELS.get(level.lower(), logging.INFO))
-    for chatty in ("urllib3", "asyncio", "pyroute2", "uvicorn"):
+    for chatty in ("asyncio", "pyroute2", "uvicorn"):
         logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -14,7 +14,9 @@ from pycalico.cni.errors import CNIError
 _PLUGIN_S = 90
 
 
-def run(plugin: str, command: str, config: dict[str, Any], path: str) -> dict[str, Any]:
+def run(
+    plugin: str, command: str, config: dict[str, Any], path: str, environ: Mapping[str, str]
+) -> dict[str, Any]:
     """Executes ``plugin`` from ``path`` (a CNI_PATH) and returns its result. Raises CNIError with its message."""
     program = shutil.which(plugin, path=path)
     if program is None:
@@ -23,7 +25,7 @@ def run(plugin: str, command: str, config: dict[str, Any], path: str) -> dict[st
         done = subprocess.run(
             [program],
             input=msgspec.json.encode(config),
-            env={**os.environ, "CNI_COMMAND": command},
+            env={**environ, "CNI_COMMAND": command},
             capture_output=True,
             timeout=_PLUGIN_S,
             check=False,

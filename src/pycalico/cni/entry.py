@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -14,105 +14,126 @@ from pycalico import CALICO_VERSION
 from pycalico.api.v3.workloadendpoint import WorkloadEndpoint
 from pycalico.cni import logfile, netconf
 from pycalico.cni.errors import INTERNAL, STARTUP, CNIError
-from pycalico.cni.netconf import SPEC_VERSION, SUPPORTED_VERSIONS, Arguments, NetConf
-from pycalico.datastore.client import Client
-from pycalico.datastore.config import from_environment
-from pycalico.datastore.errors import DatastoreError, Invalid
+from pycalico.cni.invocation import HasRest, Invocation, OneCall, Stores
+from pycalico.cni.netconf import SPEC_VERSION, SUPPORTED_VERSIONS, Arguments
+from pycalico.datastore.errors import DatastoreError
 from pycalico.datastore.kubernetes import core
-from pycalico.datastore.kubernetes.client import KubernetesClient
 from pycalico.datastore.kubernetes.convert import pod as pod_convert
 from pycalico.datastore.kubernetes.rest import Rest, path_of
-from pycalico.datastore.open import kubernetes_access, open_client
 
 log = logging.getLogger(__name__)
 
-Add = Callable[[NetConf, Arguments, dict[str, Any]], dict[str, Any]]
-Delete = Callable[[NetConf, Arguments, dict[str, Any]], None]
+Add = Callable[[Invocation], dict[str, Any]]
+Delete = Callable[[Invocation], None]
 
 
-def main(name: str, *, add: Add, delete: Delete, test: Callable[[NetConf], None] | None = None) -> None:
+class Plugin(msgspec.Struct, frozen=True):
+    """One of the two plugins; ``test`` is what ``-t`` runs."""
+
+    name: str
+    add: Add
+    delete: Delete
+    test: Callable[[Invocation], None] | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the process is to leave: ``output`` goes to stdout, ``remark`` to stderr."""
+
+    code: int = 0
+    output: bytes = b""
+    remark: str = ""
+
+
+def main(plugin: Plugin) -> None:
     """The program: ``-v``, ``-t``, or a CNI call from the environment and stdin. Exit code 0 or 1."""
-    flags = sys.argv[1:]
+    answer = _by_flags(plugin, sys.argv[1:], os.environ)
+    if answer is None:
+        given = sys.stdin.buffer.read() if os.environ.get("CNI_COMMAND", "") not in ("", "VERSION") else b""
+        answer = answered(plugin, os.environ, given, OneCall(), logs=True)
+    if answer.remark:
+        print(answer.remark, file=sys.stderr)
+    sys.stdout.buffer.write(answer.output)
+    sys.stdout.flush()
+    sys.exit(answer.code)
+
+
+def _by_flags(plugin: Plugin, flags: list[str], environ: Mapping[str, str]) -> Answer | None:
+    if not flags:
+        return None
     if flags in (["-v"], ["--v"]):
-        print(CALICO_VERSION)
-        return
+        return Answer(output=f"{CALICO_VERSION}\n".encode())
     try:
-        if flags == ["-t"] and test is not None:
-            test(netconf.parse_config(sys.stdin.buffer.read()))
-            return
-        if flags:
-            _print(CNIError(f"failed to parse CLI flags: {' '.join(flags)}", STARTUP).to_wire())
-            sys.exit(1)
-        _call(name, add, delete)
-    except CNIError as error:
-        _print(error.to_wire())
-        sys.exit(1)
-    except DatastoreError as error:
-        _print(CNIError(str(error)).to_wire())
-        sys.exit(1)
+        if flags == ["-t"] and plugin.test is not None:
+            config = netconf.parse_config(sys.stdin.buffer.read())
+            plugin.test(Invocation(config, Arguments("", "", "", "", ""), {}, environ, OneCall()))
+            return Answer()
+    except (CNIError, DatastoreError) as error:
+        return _refusal(error)
+    return _refusal(CNIError(f"failed to parse CLI flags: {' '.join(flags)}", STARTUP))
+
+
+def answered(
+    plugin: Plugin,
+    environ: Mapping[str, str],
+    given: bytes,
+    stores: Stores,
+    *,
+    netns: str = "",
+    logs: bool = False,
+) -> Answer:
+    """One call of the CNI protocol. ``netns`` is another way to the pod's namespace than its path in ``environ``.
+
+    ``logs`` lets the configuration say where this process logs to.
+    """
+    try:
+        return _call(plugin, environ, given, stores, netns, logs=logs)
+    except (CNIError, DatastoreError) as error:
+        return _refusal(error)
     except Exception as error:
         log.exception("unexpected failure")
-        command = os.environ.get("CNI_COMMAND", "")
-        _print(CNIError(f"Calico CNI panicked during {command}: {error}", INTERNAL).to_wire())
-        sys.exit(1)
+        command = environ.get("CNI_COMMAND", "")
+        return _refusal(CNIError(f"Calico CNI panicked during {command}: {error}", INTERNAL))
 
 
-def _call(name: str, add: Add, delete: Delete) -> None:
-    command = os.environ.get("CNI_COMMAND", "")
+def _call(
+    plugin: Plugin, environ: Mapping[str, str], given: bytes, stores: Stores, netns: str, *, logs: bool
+) -> Answer:
+    command = environ.get("CNI_COMMAND", "")
     if not command:
         # A person ran the plugin by hand: say what it is, on stderr as runtimes read stdout.
-        print(f"CNI {name} plugin {CALICO_VERSION}", file=sys.stderr)
-        return
+        return Answer(remark=f"CNI {plugin.name} plugin {CALICO_VERSION}")
     if command == "VERSION":
-        _print({"cniVersion": SPEC_VERSION, "supportedVersions": list(SUPPORTED_VERSIONS)})
-        return
-    arguments = netconf.parse_arguments(os.environ)
-    data = sys.stdin.buffer.read()
-    config = netconf.parse_config(data)
-    logfile.configure(config)
+        return _object({"cniVersion": SPEC_VERSION, "supportedVersions": list(SUPPORTED_VERSIONS)})
+    arguments = netconf.parse_arguments(environ)
+    config = netconf.parse_config(given)
+    if logs:
+        logfile.configure(config)
     if command in ("STATUS", "GC"):
         raise CNIError(f"config version does not allow {command}", 1)
-    raw = msgspec.json.decode(data)
     if command == "CHECK":
         if config.cniVersion < "0.4.0":
             raise CNIError("config version does not allow CHECK", 1)
-        if name == "calico":
-            print("OK")
-        return
+        return Answer(output=b"OK\n" if plugin.name == "calico" else b"")
+    invocation = Invocation(config, arguments, msgspec.json.decode(given), environ, stores, netns)
     if command == "ADD":
-        _print(add(config, arguments, raw))
-    else:
-        delete(config, arguments, raw)
+        return _object(plugin.add(invocation))
+    plugin.delete(invocation)
+    return Answer()
 
 
-def _print(answer: dict[str, Any]) -> None:
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(answer), indent=4))
-    sys.stdout.buffer.write(b"\n")
-    sys.stdout.flush()
+def _refusal(error: CNIError | DatastoreError) -> Answer:
+    known = error if isinstance(error, CNIError) else CNIError(str(error))
+    return _object(known.to_wire(), code=1)
 
 
-def open_datastore(config: NetConf) -> Client:
-    """Raises CNIError when the conflist does not lead to a datastore."""
-    environ = netconf.environment_of(config, os.environ)
-    try:
-        return open_client(from_environment(environ), environ)
-    except Invalid as error:
-        raise CNIError(f"error creating calico client: {error}") from error
+def _object(answer: dict[str, Any], code: int = 0) -> Answer:
+    return Answer(code, msgspec.json.format(msgspec.json.encode(answer), indent=4) + b"\n")
 
 
-def is_kubernetes(client: Client) -> bool:
-    return isinstance(client, KubernetesClient)
-
-
-def kubernetes(client: Client, config: NetConf) -> Rest:
+def kubernetes(call: Invocation) -> Rest:
     """The API server: the datastore's own connection, or with etcd the one that the conflist names."""
-    if isinstance(client, KubernetesClient):
-        return client.rest
-    environ = {**netconf.environment_of(config, os.environ), "DATASTORE_TYPE": "kubernetes"}
-    try:
-        return Rest(kubernetes_access(from_environment(environ), environ))
-    except Invalid as error:
-        raise CNIError(f"error creating Kubernetes client: {error}") from error
+    client = call.client
+    return client.rest if isinstance(client, HasRest) else call.stores.kubernetes(call)
 
 
 def read_pod(rest: Rest, namespace: str, name: str) -> core.Pod:

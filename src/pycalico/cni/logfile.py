@@ -32,7 +32,6 @@ def configure(config: NetConf) -> None:
     root.handlers[:] = handlers
     known = {"debug", "info", "error"}
     root.setLevel(LEVELS[config.log_level.lower() if config.log_level.lower() in known else "info"])
-    logging.getLogger("urllib3").setLevel(logging.WARNING)
 
 
 def _rotate(path: Path, config: NetConf) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from pycalico.cni import (
     result,
 )
 from pycalico.cni.errors import CNIError
-from pycalico.cni.netconf import Arguments, NetConf
+from pycalico.cni.invocation import HasRest, Invocation
 from pycalico.datastore.client import Client
 from pycalico.datastore.errors import AlreadyExists, Conflict, DatastoreError, NotFound
 
@@ -38,20 +37,12 @@ _DELETE_TRIES = 5
 _CONTAINER_NAME = 11
 
 
-def main() -> None:
-    if sys.argv[1:] == ["install"]:
-        from pycalico.cni import install  # noqa: PLC0415 - a pod's call pays nothing for it
-
-        sys.exit(install.run())
-    entry.main("calico", add=add, delete=delete, test=test)
-
-
 # ---- ADD ----------------------------------------------------------------------------------------------------
 
 
-def add(config: NetConf, arguments: Arguments, raw: dict[str, Any]) -> dict[str, Any]:
+def add(invocation: Invocation) -> dict[str, Any]:
     """Gives the container its interface and addresses; returns the CNI result. Raises CNIError."""
-    call = Call(config, arguments, raw)
+    call, config, arguments = Call(invocation), invocation.config, invocation.arguments
     call.check_ready()
     if config.mtu == 0:
         config.mtu = _mtu_from_file()
@@ -67,24 +58,22 @@ def add(config: NetConf, arguments: Arguments, raw: dict[str, Any]) -> dict[str,
 class Call:
     """One ADD or DEL: the configuration, the datastore, and who the container is."""
 
-    def __init__(self, config: NetConf, arguments: Arguments, raw: dict[str, Any]) -> None:
+    def __init__(self, invocation: Invocation) -> None:
+        config, arguments = invocation.config, invocation.arguments
         netconf.check_nodename_file(config)
-        self.config, self.arguments, self.raw = config, arguments, raw
+        self.invocation, self.config, self.arguments = invocation, config, arguments
         self.node = netconf.node_name(config)
         self.orchestrator = "k8s" if arguments.is_kubernetes else "cni"
         self.namespace = (
             arguments.namespace
             if arguments.is_kubernetes
-            else os.environ.get("CNI_TEST_NAMESPACE", "default")
+            else invocation.environ.get("CNI_TEST_NAMESPACE", "default")
         )
         self.workload = arguments.pod if arguments.is_kubernetes else arguments.container_id
-        self._client: Client | None = None
 
     @property
     def client(self) -> Client:
-        if self._client is None:
-            self._client = entry.open_datastore(self.config)
-        return self._client
+        return self.invocation.client
 
     @property
     def uses_calico_ipam(self) -> bool:
@@ -136,7 +125,7 @@ class Call:
             pair = links.Pair(
                 host=endpoint.spec.interface_name,
                 ifname=arguments.ifname,
-                netns=arguments.netns,
+                netns=self.invocation.netns,
                 addresses=assigned,
                 mtu=config.mtu,
                 queues=config.num_queues,
@@ -144,7 +133,7 @@ class Call:
                 forwarding=config.container_settings.allow_ip_forwarding,
                 routes=self._routes(),
             )
-            links.check_netns(arguments.netns)
+            links.check_netns(self.invocation.netns)
             endpoint.spec.mac = links.connect(pair)
             if not config.policy.type:
                 self._ensure_profile()
@@ -164,7 +153,7 @@ class Call:
         """The pod's metadata; None outside Kubernetes. Raises CNIError when there is no such pod."""
         if not self.arguments.is_kubernetes:
             return None
-        rest = entry.kubernetes(self.client, self.config)
+        rest = entry.kubernetes(self.invocation)
         self._rest = rest
         try:
             self._core_pod = entry.read_pod(rest, self.namespace, self.workload)
@@ -219,13 +208,15 @@ class Call:
             log.warning("addresses of %s were not given back: %s", self.workload, error)
 
     def _delegate(self, command: str) -> dict[str, Any]:
-        conf = dict(self.raw)
+        conf = dict(self.invocation.raw)
         if self.config.ipam_type == "host-local":
             if command == "DEL":
                 conf["ipam"] = hostlocal.emptied(self.config.ipam)
             else:
                 conf["ipam"] = hostlocal.filled(self.config.ipam, self._pod_cidrs(), self.node)
-        return delegate.run(self.config.ipam_type, command, conf, self.arguments.path)
+        return delegate.run(
+            self.config.ipam_type, command, conf, self.arguments.path, self.invocation.environ
+        )
 
     def _pod_cidrs(self) -> list[str]:
         node = self.config.kubernetes.node_name or self.node
@@ -296,7 +287,7 @@ class Call:
 
     def _revision_to_match(self, existing: WorkloadEndpoint) -> str:
         """In Kubernetes the revision is the pod's, which the kubelet moves on all the time: match its uid only."""
-        return "" if entry.is_kubernetes(self.client) else existing.metadata.resource_version
+        return "" if isinstance(self.client, HasRest) else existing.metadata.resource_version
 
     def _ensure_profile(self) -> None:
         """A network without Kubernetes policy has a profile of its name: its members reach each other."""
@@ -336,19 +327,19 @@ def _mtu_from_file() -> int:
 # ---- DEL ----------------------------------------------------------------------------------------------------
 
 
-def delete(config: NetConf, arguments: Arguments, raw: dict[str, Any]) -> None:
+def delete(invocation: Invocation) -> None:
     """Takes everything back; whatever is gone already is success. Raises CNIError."""
-    call = Call(config, arguments, raw)
+    call, arguments = Call(invocation), invocation.arguments
     call.check_ready()
     if not arguments.is_kubernetes:
         failure = _released(call)
         _delete_endpoint(call)
-        links.disconnect(arguments.netns, arguments.ifname)
+        links.disconnect(invocation.netns, arguments.ifname)
         if failure is not None:
             raise failure
         return
     _delete_endpoint(call)
-    links.disconnect(arguments.netns, arguments.ifname)
+    links.disconnect(invocation.netns, arguments.ifname)
     failure = _released(call)
     if failure is not None:
         raise failure
@@ -401,11 +392,22 @@ def _delete_endpoint(call: Call) -> None:
     )
 
 
-def test(config: NetConf) -> None:
+def test(invocation: Invocation) -> None:
     """``-t``: can the datastore be reached? Raises CNIError."""
     try:
-        entry.open_datastore(config).get(ClusterInformation, "default")
+        invocation.client.get(ClusterInformation, "default")
     except NotFound:
         return
     except DatastoreError as error:
         raise CNIError("data store connection failed", 100, str(error)) from error
+
+
+PLUGIN = entry.Plugin("calico", add, delete, test)
+
+
+def main() -> None:
+    if sys.argv[1:] == ["install"]:
+        from pycalico.cni import install  # noqa: PLC0415 - a pod's call pays nothing for it
+
+        sys.exit(install.run())
+    entry.main(PLUGIN)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -76,9 +75,10 @@ class Agent:
 
     def run(self) -> int:
         """Works until stopped; returns the exit code. What is programmed stays."""
-        self._serve_health()
+        # Registered first: with nobody to ask, health has nothing to object.
         self._health.register(_STARTUP)
-        self._health.report(_STARTUP, ready=True, detail="waiting for the datastore")
+        self._health.report(_STARTUP, ready=False, detail="starting")
+        self._serve_health()
         client = open_client(self._config, self._environ)
         try:
             self._start(client)
@@ -128,6 +128,7 @@ class Agent:
         threading.Thread(target=self._run_dataplane, name="dataplane", daemon=True).start()
         syncer = Syncer(client, [WatchSpec(kind) for kind in self._kinds()])
         syncer.start()
+        threading.Thread(target=self._wake_when_stopped, args=(syncer,), name="stop", daemon=True).start()
         try:
             self._follow(syncer, graph, self._dataplane, encapsulation)
         finally:
@@ -140,25 +141,32 @@ class Agent:
         return [*kinds, *KUBERNETES_KINDS] if self._config.datastore_type == KUBERNETES else kinds
 
     def _await_ready(self, client: Client) -> None:
-        """Until the cluster is initialised and its datastore unlocked."""
+        """Until the cluster is initialised and its datastore unlocked.
+
+        Waiting for an operator to do so counts as ready, so that a roll-out can pass; not reaching the
+        datastore does not.
+        """
         said = ""
         while True:
+            waits_for_operator = True
             try:
                 spec = client.get(ClusterInformation, "default").spec
                 if spec.datastore_ready is not False:
+                    self._health.report(_STARTUP, ready=False, detail="starting")
                     return
                 reason = "the datastore is locked"
             except NotFound:
                 reason = "the cluster is not initialised yet"
             except DatastoreError as error:
                 reason = str(error)
+                waits_for_operator = False
             if reason != said:
                 log.info("waiting: %s", reason)
                 said = reason
-            self._pause()
+            self._pause(ready=waits_for_operator)
 
-    def _pause(self) -> None:
-        self._health.report(_STARTUP, ready=True, detail="waiting for the datastore")
+    def _pause(self, *, ready: bool) -> None:
+        self._health.report(_STARTUP, ready=ready, detail="waiting for the datastore")
         if self.stop.wait(_RETRY_S):
             raise Stopped(0, "stopped")
 
@@ -168,7 +176,7 @@ class Agent:
                 return read()
             except DatastoreError as error:
                 log.warning("cannot read the %s: %s", what, error)
-                self._pause()
+                self._pause(ready=False)
 
     def _datastore_parameters(self, client: Client) -> tuple[dict[str, str], dict[str, str]]:
         everywhere: dict[str, str] = {}
@@ -222,6 +230,13 @@ class Agent:
             )
             self._health.report(_DATAPLANE, ready=status.started, detail=detail)
 
+    def _wake_when_stopped(self, syncer: Syncer) -> None:
+        """Who sets ``stop`` may be a signal's handler, which must not touch the others' locks."""
+        self.stop.wait()
+        syncer.stop()
+        if self._dataplane is not None:
+            self._dataplane.put([])
+
     def _follow(
         self, syncer: Syncer, graph: CalcGraph, dataplane: Dataplane, encapsulation: messages.Encapsulation
     ) -> None:
@@ -264,7 +279,7 @@ class Agent:
     def _restart(self, reason: str) -> None:
         log.warning("%s; restarting", reason)
         # Several changes often come together; one restart takes them all.
-        time.sleep(_RESTART_DELAY_S)
+        self.stop.wait(_RESTART_DELAY_S)
         raise Stopped(RESTART_CODE, reason)
 
 

@@ -142,17 +142,22 @@ class Records:
     def raise_handle(self, handle: str, cidr: str, count: int) -> None:
         """Notes that ``handle`` holds ``count`` more addresses of the block. Done before the block is written, so that
         a crash between the two leaves a handle that claims too much, never one that forgets.
+
+        A handle is usually new, so it is made without looking first.
         """
         for _ in range(RETRIES):
-            found = self.handle(handle)
             try:
-                if found is None:
-                    spec = IPAMHandleSpec(handle_id=handle, block={cidr: count})
-                    self.client.create(IPAMHandle(metadata=ObjectMeta(name=handle), spec=spec))
-                else:
-                    found.spec.block[cidr] = found.spec.block.get(cidr, 0) + count
-                    self.client.update(found)
-            except (AlreadyExists, Conflict, NotFound):
+                spec = IPAMHandleSpec(handle_id=handle, block={cidr: count})
+                self.client.create(IPAMHandle(metadata=ObjectMeta(name=handle), spec=spec))
+                return
+            except AlreadyExists:
+                found = self.handle(handle)
+            if found is None:
+                continue
+            found.spec.block[cidr] = found.spec.block.get(cidr, 0) + count
+            try:
+                self.client.update(found)
+            except (Conflict, NotFound):
                 continue
             return
         raise TooManyConflicts

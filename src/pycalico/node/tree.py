@@ -36,7 +36,7 @@ def services(environ: Mapping[str, str]) -> list[str]:
     if backend not in ("none", "vxlan"):
         found += _BGP_SERVICES
     if environ.get("CALICO_MANAGE_CNI") != "false":
-        found.append("cni")
+        found += ["cni", "cni-agent"]
     return found
 
 

@@ -20,11 +20,19 @@ from pycalico.node import nodename, tree
                 "bird6",
                 "confd",
                 "cni",
+                "cni-agent",
             },
         ),
         (
             {"CALICO_NETWORKING_BACKEND": "vxlan"},
-            {"felix", "monitor-addresses", "allocate-tunnel-addrs", "node-status-reporter", "cni"},
+            {
+                "felix",
+                "monitor-addresses",
+                "allocate-tunnel-addrs",
+                "node-status-reporter",
+                "cni",
+                "cni-agent",
+            },
         ),
         (
             {"CALICO_NETWORKING_BACKEND": "none", "CALICO_MANAGE_CNI": "false"},
@@ -32,14 +40,14 @@ from pycalico.node import nodename, tree
         ),
         (
             {"CALICO_DISABLE_FELIX": "true", "CALICO_NETWORKING_BACKEND": "none"},
-            {"allocate-tunnel-addrs", "node-status-reporter", "cni"},
+            {"allocate-tunnel-addrs", "node-status-reporter", "cni", "cni-agent"},
         ),
     ],
 )
 def test_services(environ, services, tmp_path):
     tree.lay_out(environ, tmp_path)
     assert set(os.listdir(tmp_path / "enabled")) == services
-    assert len(os.listdir(tmp_path / "available")) == 8
+    assert len(os.listdir(tmp_path / "available")) == 9
     for name in services:
         for script in (tmp_path / "enabled" / name / "run", tmp_path / "enabled" / name / "log" / "run"):
             assert os.access(script, os.X_OK)

@@ -18,7 +18,7 @@ import msgspec
 
 from pycalico.datastore.config import DatastoreConfig
 from pycalico.datastore.errors import DatastoreError, Invalid, RevisionExpired, Unauthorized, Unavailable
-from pycalico.datastore.etcd.http1 import Connection
+from pycalico.datastore.http1 import Connection
 
 if TYPE_CHECKING:
     import http.client

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from pycalico.datastore.etcd.http1 import Closed, Connection
+from pycalico.datastore.http1 import Closed, Connection
 
 
 class Server:

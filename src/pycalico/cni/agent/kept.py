@@ -1,0 +1,84 @@
+"""Clients that are kept from call to call, one for each datastore that a configuration names."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import msgspec
+
+from pycalico.cni import netconf
+from pycalico.cni.agent.memory import MemoryClient
+from pycalico.cni.errors import CNIError
+from pycalico.cni.invocation import Invocation, OneCall
+from pycalico.datastore.client import Client
+from pycalico.datastore.config import from_environment
+from pycalico.datastore.errors import Invalid
+from pycalico.datastore.kubernetes.rest import Rest
+from pycalico.datastore.open import open_client
+
+#: The host's files as calico-node's container sees them.
+_HOST = "/host"
+_FILES = ("KUBECONFIG", "ETCD_KEY_FILE", "ETCD_CERT_FILE", "ETCD_CA_CERT_FILE")
+#: A client nobody has asked for since is closed.
+_IDLE_S = 3600.0
+
+
+class _Kept(msgspec.Struct):
+    client: MemoryClient
+    last_used_s: float
+
+
+class KeptStores:
+    """Thread-safe. A kubeconfig or certificate that was replaced makes a new client."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[tuple[object, ...], _Kept] = {}
+        self._plain = OneCall()
+
+    def client(self, call: Invocation) -> Client:
+        """Raises CNIError."""
+        environ = _within(netconf.environment_of(call.config, call.environ))
+        node = netconf.node_name(call.config)
+        try:
+            config = from_environment(environ)
+            key = (msgspec.json.encode(config), node, *(_state(environ.get(name, "")) for name in _FILES))
+            now_s = time.monotonic()
+            with self._lock:
+                self._close_idle(now_s)
+                kept = self._kept.get(key)
+                if kept is None:
+                    kept = self._kept[key] = _Kept(MemoryClient(open_client(config, environ), node), now_s)
+                    kept.client.start()
+                kept.last_used_s = now_s
+                return kept.client
+        except Invalid as error:
+            raise CNIError(f"error creating calico client: {error}") from error
+
+    def kubernetes(self, call: Invocation) -> Rest:
+        return self._plain.kubernetes(call)
+
+    def _close_idle(self, now_s: float) -> None:
+        for key, kept in list(self._kept.items()):
+            if now_s - kept.last_used_s > _IDLE_S:
+                del self._kept[key]
+                kept.client.close()
+
+
+def _within(environ: dict[str, str]) -> dict[str, str]:
+    """Paths of the host, which the configuration names, as this process sees them."""
+    for name in _FILES:
+        path = environ.get(name, "")
+        if path and os.path.exists(_HOST + path):  # noqa: PTH110 - joined, not resolved
+            environ[name] = _HOST + path
+    return environ
+
+
+def _state(path: str) -> tuple[str, int, int]:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - an empty path is usual
+    except OSError:
+        return path, 0, 0
+    return path, found.st_ino, found.st_mtime_ns

@@ -1,0 +1,108 @@
+"""The program ``calico-cni-agent``: serves CNI calls until it is ended."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pycalico import __version__
+from pycalico.base import log as logs
+from pycalico.cni import entry, ipam_plugin, plugin
+from pycalico.cni.agent import protocol
+from pycalico.cni.agent.kept import KeptStores
+
+log = logging.getLogger(__name__)
+
+_PLUGINS = {found.name: found for found in (plugin.PLUGIN, ipam_plugin.PLUGIN)}
+#: Calls that work at once; more wait their turn.
+_AT_ONCE = 16
+_READ_S = 10.0
+_BACKLOG = 512
+
+
+class Agent:
+    """One listening socket at ``path``, for root alone."""
+
+    def __init__(self, path: str = protocol.SOCKET) -> None:
+        self._path = Path(path)
+        self._stores = KeptStores()
+        self._workers = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="call")
+        self._stopping = threading.Event()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+    def listen(self) -> None:
+        """Takes the place of an agent that is gone. Raises OSError."""
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        staged = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        staged.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            self._socket.bind(str(staged))
+        finally:
+            os.umask(before)
+        self._socket.listen(_BACKLOG)
+        staged.replace(self._path)
+
+    def serve(self) -> None:
+        """Until `stop`; calls that are under way are finished."""
+        while not self._stopping.is_set():
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                break
+            self._workers.submit(self._handle, connection)
+        self._workers.shutdown()
+
+    def stop(self) -> None:
+        """Callers from now on do their work themselves."""
+        self._stopping.set()
+        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _handle(self, connection: socket.socket) -> None:
+        with connection:
+            connection.settimeout(_READ_S)
+            try:
+                request = protocol.receive(connection)
+            except (protocol.Malformed, OSError, UnicodeDecodeError) as error:
+                log.warning("ignoring a caller: %s", error)
+                return
+            try:
+                self._answer(connection, request)
+            except OSError as error:
+                log.warning("the caller did not take its answer: %s", error)
+            finally:
+                if request.netns is not None:
+                    os.close(request.netns)
+
+    def _answer(self, connection: socket.socket, request: protocol.Request) -> None:
+        found = _PLUGINS.get(request.plugin)
+        if found is None or request.version != __version__:
+            protocol.answer(connection, protocol.DECLINED)
+            return
+        netns = f"/proc/self/fd/{request.netns}" if request.netns is not None else ""
+        answer = entry.answered(found, request.environ, request.given, self._stores, netns=netns)
+        protocol.answer(connection, answer.code, answer.output, answer.remark.encode())
+
+
+def main() -> None:
+    logs.configure("cni-agent", os.environ.get("CNI_AGENT_LOG_LEVEL", "info"))
+    agent = Agent()
+    try:
+        agent.listen()
+    except OSError as error:
+        log.critical("cannot listen on %s: %s", protocol.SOCKET, error.strerror)
+        sys.exit(1)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: agent.stop())
+    log.info("serving CNI calls on %s", protocol.SOCKET)
+    agent.serve()

@@ -1,0 +1,189 @@
+"""A client that remembers what changes rarely, and what only this node changes.
+
+Pools, reservations, affinities and the like are followed by watches: a read costs no request. Blocks and handles are not
+watched, for a cluster has many; the last state that this client read or wrote is remembered, and forgotten as soon as a
+write with it is refused. Every write is compare-and-swap, so an old memory costs a retry and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, cast
+
+import msgspec
+
+from pycalico.api.meta import Key, R, Resource, ResourceList
+from pycalico.api.v3.clusterinformation import ClusterInformation
+from pycalico.api.v3.ipam import BlockAffinity, IPAMBlock, IPAMConfig, IPAMHandle
+from pycalico.api.v3.ippool import IPPool
+from pycalico.api.v3.ipreservation import IPReservation
+from pycalico.api.v3.node import Node
+from pycalico.datastore.client import Client, Watch
+from pycalico.datastore.errors import Conflict, DatastoreError, NotFound
+from pycalico.syncer.syncer import Syncer, WatchSpec
+
+log = logging.getLogger(__name__)
+
+#: Small and few; what is read at each call.
+WATCHED: tuple[type[Resource], ...] = (
+    ClusterInformation,
+    IPPool,
+    IPReservation,
+    IPAMConfig,
+    BlockAffinity,
+)
+_REMEMBERED: tuple[type[Resource], ...] = (IPAMBlock, IPAMHandle)
+_MOST_REMEMBERED = 2000
+_TAKE_S = 60.0
+
+
+class MemoryClient:
+    """Thread-safe; objects it returns belong to the caller. ``close`` ends the watches and the driver."""
+
+    def __init__(self, driver: Client, node: str) -> None:
+        self.driver = driver
+        self._node = Key("Node", "", node)
+        self._lock = threading.Lock()
+        self._watched: dict[Key, Resource] = {}
+        self._remembered: dict[Key, Resource] = {}
+        self._ready = False
+        self._closed = False
+        watches = [WatchSpec(kind) for kind in WATCHED]
+        self._syncer = Syncer(driver, [*watches, WatchSpec(Node, name=node)])
+
+    @property
+    def rest(self) -> Any:
+        """Only a Kubernetes driver has one: then this client counts as one of Kubernetes."""
+        return cast("Any", self.driver).rest
+
+    def start(self) -> None:
+        self._syncer.start()
+        threading.Thread(target=self._follow, name="memory", daemon=True).start()
+
+    def _follow(self) -> None:
+        while not self._closed:
+            batch = self._syncer.take(_TAKE_S)
+            with self._lock:
+                for update in batch.updates:
+                    if isinstance(update.value, Resource):
+                        self._watched[update.key] = update.value
+                    else:
+                        self._watched.pop(update.key, None)
+                self._ready = self._syncer.in_sync
+
+    # ---- reading
+
+    def get(self, kind: type[R], name: str, namespace: str = "", *, revision: str = "") -> R:
+        key = Key(kind.__name__, namespace, name)
+        found = self._recall(kind, key)
+        if found is not None:
+            return found
+        got = self.driver.get(kind, name, namespace, revision=revision)
+        self._keep(got)
+        return got
+
+    def _recall(self, kind: type[R], key: Key) -> R | None:
+        with self._lock:
+            if kind in _REMEMBERED:
+                found = self._remembered.get(key)
+            elif self._ready and (kind in WATCHED or key == self._node):
+                found = self._watched.get(key)
+            else:
+                return None
+        return _copy(cast("R", found)) if found is not None else None
+
+    def list(
+        self, kind: type[R], namespace: str = "", *, name_prefix: str = "", cached: bool = False
+    ) -> ResourceList[R]:
+        with self._lock:
+            known = self._ready and kind in WATCHED and not namespace
+            items = (
+                [
+                    cast("R", item)
+                    for key, item in self._watched.items()
+                    if key.kind == kind.__name__ and key.name.startswith(name_prefix)
+                ]
+                if known
+                else []
+            )
+        if not known:
+            return self.driver.list(kind, namespace, name_prefix=name_prefix, cached=cached)
+        items.sort(key=lambda item: (item.metadata.namespace, item.metadata.name))
+        return ResourceList([_copy(item) for item in items], "")
+
+    # ---- writing
+
+    def create(self, resource: R) -> R:
+        return self._written(resource, self.driver.create)
+
+    def update(self, resource: R) -> R:
+        return self._written(resource, self.driver.update)
+
+    def update_status(self, resource: R) -> R:
+        return self._written(resource, self.driver.update_status)
+
+    def _written(self, resource: R, write: Callable[[R], R]) -> R:
+        try:
+            done = write(resource)
+        except DatastoreError:
+            self._doubt(type(resource), resource.key)
+            raise
+        self._keep(done)
+        return done
+
+    def _doubt(self, kind: type[Resource], key: Key) -> None:
+        """What is known may be old. A watched object is read anew, lest lists miss it until its next change."""
+        self._forget(key)
+        if kind in WATCHED:
+            try:
+                self._keep(self.driver.get(kind, key.name, key.namespace))
+            except DatastoreError:
+                return
+
+    def delete(
+        self, kind: type[R], name: str, namespace: str = "", *, revision: str = "", uid: str = ""
+    ) -> R | None:
+        key = Key(kind.__name__, namespace, name)
+        try:
+            return self.driver.delete(kind, name, namespace, revision=revision, uid=uid)
+        except NotFound:
+            if revision and kind in _REMEMBERED:
+                raise Conflict(key) from None  # what was remembered is gone: look again
+            raise
+        finally:
+            self._forget(key)
+
+    def _keep(self, resource: Resource) -> None:
+        kind = type(resource)
+        if kind not in _REMEMBERED and kind not in WATCHED:
+            return
+        copy = _copy(resource)
+        with self._lock:
+            if kind in WATCHED:
+                self._watched[resource.key] = copy
+                return
+            self._remembered[resource.key] = copy
+            while len(self._remembered) > _MOST_REMEMBERED:
+                self._remembered.pop(next(iter(self._remembered)))
+
+    def _forget(self, key: Key) -> None:
+        with self._lock:
+            self._remembered.pop(key, None)
+            self._watched.pop(key, None)
+
+    # ---- the rest of a client
+
+    def watch(self, kind: type[R], namespace: str = "", *, revision: str = "", name: str = "") -> Watch[R]:
+        return self.driver.watch(kind, namespace, revision=revision, name=name)
+
+    def close(self) -> None:
+        self._closed = True
+        self._syncer.stop()
+        self.driver.close()
+
+
+def _copy(resource: R) -> R:
+    """Through the wire form: as deep as anybody may change it."""
+    return msgspec.json.decode(msgspec.json.encode(resource), type=type(resource))

@@ -1,0 +1,74 @@
+"""One call of a plugin, and where its datastore comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from pycalico.cni import netconf
+from pycalico.cni.errors import CNIError
+from pycalico.cni.netconf import Arguments, NetConf
+from pycalico.datastore.client import Client
+from pycalico.datastore.config import from_environment
+from pycalico.datastore.errors import Invalid
+from pycalico.datastore.kubernetes.rest import Rest
+from pycalico.datastore.open import kubernetes_access, open_client
+
+
+@runtime_checkable
+class HasRest(Protocol):
+    """A client of the Kubernetes datastore; other kinds of client have no such connection."""
+
+    @property
+    def rest(self) -> Rest: ...
+
+
+class Stores(Protocol):
+    """Where clients come from. Both raise CNIError when the configuration leads nowhere."""
+
+    def client(self, call: Invocation) -> Client: ...
+
+    def kubernetes(self, call: Invocation) -> Rest: ...
+
+
+class Invocation:
+    """What a call says. ``netns`` is the way to the pod's namespace: the path of CNI_NETNS unless given otherwise."""
+
+    def __init__(
+        self,
+        config: NetConf,
+        arguments: Arguments,
+        raw: dict[str, Any],
+        environ: Mapping[str, str],
+        stores: Stores,
+        netns: str = "",
+    ) -> None:
+        self.config, self.arguments, self.raw = config, arguments, raw
+        self.environ, self.stores = environ, stores
+        self.netns = netns or arguments.netns
+        self._client: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        """Raises CNIError."""
+        if self._client is None:
+            self._client = self.stores.client(self)
+        return self._client
+
+
+class OneCall:
+    """The stores of a process that lives for one call: nothing is kept."""
+
+    def client(self, call: Invocation) -> Client:
+        environ = netconf.environment_of(call.config, call.environ)
+        try:
+            return open_client(from_environment(environ), environ)
+        except Invalid as error:
+            raise CNIError(f"error creating calico client: {error}") from error
+
+    def kubernetes(self, call: Invocation) -> Rest:
+        environ = {**netconf.environment_of(call.config, call.environ), "DATASTORE_TYPE": "kubernetes"}
+        try:
+            return Rest(kubernetes_access(from_environment(environ), environ))
+        except Invalid as error:
+            raise CNIError(f"error creating Kubernetes client: {error}") from error

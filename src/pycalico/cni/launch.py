@@ -1,0 +1,35 @@
+"""Puts the launchers in their place: ``python -m pycalico.cni.launch DIRECTORY``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from pycalico import __version__
+from pycalico.cni import hostfiles
+
+NAMES = ("calico", "calico-ipam")
+
+
+def text(python: str = sys.executable) -> str:
+    """The launcher for the interpreter ``python``, which has this pycalico."""
+    lines = Path(__file__).with_name("launcher.py").read_text().splitlines(keepends=True)
+    # The interpreter below a virtual environment: it need not find any environment.
+    lines.insert(0, f"#!{os.path.realpath(python)} -IS\n")
+    values = {"PYTHON": python, "VERSION": __version__}
+    for number, line in enumerate(lines):
+        name, equals, value = line.partition(" = ")
+        if equals and name in values and value == '""\n':
+            lines[number] = f'{name} = "{values[name]}"\n'
+    return "".join(lines)
+
+
+def write(directory: Path) -> None:
+    """Raises OSError."""
+    for name in NAMES:
+        hostfiles.place(directory / name, text().encode(), 0o755)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

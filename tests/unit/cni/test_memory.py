@@ -1,0 +1,105 @@
+import time
+
+import pytest
+
+from pycalico.api.meta import ObjectMeta
+from pycalico.api.v3.ipam import BlockAffinity, BlockAffinitySpec, IPAMBlock, IPAMBlockSpec
+from pycalico.api.v3.ippool import IPPool, IPPoolSpec
+from pycalico.cni.agent.memory import MemoryClient
+from pycalico.datastore.errors import Conflict, NotFound
+from pycalico.datastore.memory import MemoryClient as Store
+
+
+class Counting(Store):
+    def __init__(self):
+        super().__init__()
+        self.reads = []
+
+    def get(self, kind, name, namespace="", *, revision=""):
+        self.reads.append(name)
+        return super().get(kind, name, namespace, revision=revision)
+
+
+@pytest.fixture
+def store():
+    return Counting()
+
+
+@pytest.fixture
+def client(store):
+    client = MemoryClient(store, "n")
+    client.start()
+    deadline = time.monotonic() + 5
+    while not client._ready:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    yield client
+    client.close()
+
+
+def block(name="b", affinity="host:n"):
+    return IPAMBlock(
+        metadata=ObjectMeta(name=name), spec=IPAMBlockSpec(cidr="10.0.0.0/24", affinity=affinity)
+    )
+
+
+def until(check):
+    deadline = time.monotonic() + 5
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_own_writes_are_read_without_asking(store, client):
+    client.create(block())
+    found = client.get(IPAMBlock, "b")
+    found.spec.sequence_number = 7
+    client.update(found)
+    store.reads.clear()
+    assert client.get(IPAMBlock, "b").spec.sequence_number == 7
+    assert store.reads == []
+
+
+def test_what_the_caller_changes_stays_its_own(client):
+    client.create(block())
+    client.get(IPAMBlock, "b").spec.sequence_number = 99
+    assert client.get(IPAMBlock, "b").spec.sequence_number != 99
+
+
+def test_a_refused_write_makes_it_look_again(store, client):
+    client.create(block())
+    mine = client.get(IPAMBlock, "b")
+    theirs = store.get(IPAMBlock, "b")
+    theirs.spec.sequence_number = 5
+    store.update(theirs)
+    with pytest.raises(Conflict):
+        client.update(mine)
+    assert client.get(IPAMBlock, "b").spec.sequence_number == 5
+
+
+def test_a_block_that_others_deleted_is_a_conflict_and_then_gone(store, client):
+    client.create(block())
+    mine = client.get(IPAMBlock, "b")
+    store.delete(IPAMBlock, "b")
+    with pytest.raises(Conflict):
+        client.delete(IPAMBlock, "b", revision=mine.metadata.resource_version)
+    with pytest.raises(NotFound):
+        client.get(IPAMBlock, "b")
+
+
+def test_pools_are_followed(store, client):
+    store.create(IPPool(metadata=ObjectMeta(name="p"), spec=IPPoolSpec(cidr="10.0.0.0/16")))
+    until(lambda: [item.metadata.name for item in client.list(IPPool).items] == ["p"])
+    store.delete(IPPool, "p")
+    until(lambda: not client.list(IPPool).items)
+
+
+def test_a_refused_create_does_not_hide_the_object_from_lists(store, client):
+    affinity = BlockAffinity(
+        metadata=ObjectMeta(name="a"), spec=BlockAffinitySpec(state="pending", node="n", cidr="10.0.0.0/24")
+    )
+    store.create(affinity)
+    until(lambda: client.list(BlockAffinity).items)
+    with pytest.raises(Exception, match="already exists"):
+        client.create(affinity)
+    assert [item.metadata.name for item in client.list(BlockAffinity).items] == ["a"]
