@@ -67,6 +67,31 @@ def test_changes_are_followed_until_it_is_ended(env):
         process.terminate()
 
 
+def test_streams_may_be_closed_or_of_another_encoding(env, store):
+    manifest = """apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: p1, annotations: {note: "caf\u00e9 \u65e5\u672c"}}
+spec: {cidr: 10.1.0.0/16}
+"""
+    assert ctl(env, "apply", "-f", "-", stdin=manifest).returncode == 0
+    latin = {**env, "LC_ALL": "en_US.ISO-8859-1", "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [PROGRAM, "get", "ippool", "p1", "-o", "yaml"], env=latin, capture_output=True, timeout=30
+    )
+    assert "note: caf\u00e9 \u65e5\u672c\n".encode() in done.stdout
+    for redirection, code in (("<&-", 1), (">&-", 0), ("2>&-", 0), (">/dev/full", 1)):
+        words = "apply -f -" if redirection == "<&-" else "get ippool"
+        done = subprocess.run(
+            ["bash", "-c", f"{PROGRAM} {words} {redirection}"],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert done.returncode == code, redirection
+        assert "Traceback" not in done.stderr
+
+
 def test_following_needs_one_kind(env):
     done = ctl(env, "get", "-w", "-f", "-")
     assert (done.returncode, done.stderr) == (1, "--watch follows one kind, and at most one name\n")

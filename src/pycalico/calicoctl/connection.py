@@ -11,7 +11,7 @@ from pycalico.calicoctl.failure import Failure
 from pycalico.calicoctl.paths import DEFAULT_PATH
 from pycalico.calicoctl.syntax import Arguments
 from pycalico.datastore.config import ETCD, DatastoreConfig, from_environment, from_file
-from pycalico.datastore.errors import DatastoreError, Invalid, NotFound, Unavailable
+from pycalico.datastore.errors import DatastoreError, Invalid, NotFound, Unauthorized, Unavailable
 from pycalico.datastore.typed import TypedClient
 
 _OVERRIDE = "Use --allow-version-mismatch to override.\n"
@@ -79,7 +79,7 @@ def check_version(arguments: Arguments) -> None:
         information = found.get(KINDS["ClusterInformation"].type, "default")
     except NotFound:
         return
-    except Unavailable as error:
+    except (Unauthorized, Unavailable) as error:
         raise Failure(error) from error
     except DatastoreError as error:
         raise Failure(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -28,9 +29,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _outcome(list(argv))
     # A run is short: what it leaves behind is the kernel's to clear up.
     gc.disable()
+    _settle_streams()
     code = _outcome(sys.argv[1:])
     sys.stderr.flush()
     os._exit(code)
+
+
+def _settle_streams() -> None:
+    """UTF-8 whatever the locale, as resources are; a stream that the caller closed takes what it is given."""
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
 def _outcome(arguments: list[str]) -> int:
@@ -45,6 +56,11 @@ def _outcome(arguments: list[str]) -> int:
     except BrokenPipeError:
         # The reader has gone (a pager, head): what is left to write has no use.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        # The output cannot be written (a full disk); what else the system refuses is a Failure of its command.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stderr.write(f"calicoctl: {(error.strerror or str(error)).lower()}\n")
         return 1
     except KeyboardInterrupt:
         return 130

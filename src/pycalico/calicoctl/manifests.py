@@ -45,6 +45,8 @@ def text_of(path: str) -> str:
     """Raises ManifestError."""
     try:
         if path == "-":
+            if sys.stdin is None:  # closed by the caller
+                raise ManifestError("read -: bad file descriptor")
             return sys.stdin.buffer.read().decode()
         with open(path, encoding="utf-8") as file:  # noqa: PTH123
             return file.read()

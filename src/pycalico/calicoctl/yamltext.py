@@ -11,6 +11,8 @@ import re
 from typing import Any
 
 _WIDTH = 80
+#: A column from which no line gets full: keys are not broken.
+_NEVER = -1_000_000
 _RESERVED = {
     "", "y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "true", "True", "TRUE",
     "n", "N", "no", "No", "NO", "off", "Off", "OFF", "false", "False", "FALSE",
@@ -100,8 +102,8 @@ def _leaf(value: Any, indent: int, column: int) -> str:
 @functools.lru_cache(maxsize=4096)
 def _key(key: str) -> str:
     if key == "<<" or "\n" in key:  # unquoted the first would merge; a key is on one line
-        return _double(key, 0, 0)
-    return key if _SIMPLE.fullmatch(key) and key not in _RESERVED else _styled(key)
+        return _double(key, 0, _NEVER)
+    return key if _SIMPLE.fullmatch(key) and key not in _RESERVED else _styled(key, 0, _NEVER)
 
 
 @functools.lru_cache(maxsize=1024)

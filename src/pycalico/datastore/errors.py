@@ -45,6 +45,7 @@ class Unauthorized(DatastoreError):
 
     def __init__(self, cause: str) -> None:
         super().__init__(f"connection is unauthorized: {cause}")
+        self.cause = cause
 
 
 class RevisionExpired(DatastoreError):

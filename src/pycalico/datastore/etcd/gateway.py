@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import os
+import re
 import socket
 import threading
 from collections.abc import Mapping
@@ -29,6 +30,8 @@ _READ_S = 30.0
 _KEPT = 4
 _UNAUTHENTICATED = 16
 _PERMISSION_DENIED = 7
+#: Refusals of credentials that come with other codes.
+_CREDENTIALS = re.compile("permission denied|user name is empty|authentication failed|invalid auth token")
 
 
 class Header(msgspec.Struct):
@@ -174,7 +177,7 @@ class Gateway:
             if isinstance(error, Unauthorized) and self._user and again:
                 self._token = ""
                 continue
-            raise error
+            raise self._placed(error)
         raise AssertionError
 
     def stream(self, path: str, body: object) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
@@ -240,7 +243,7 @@ class Gateway:
             body = {"name": self._user, "password": self._password}
             status, answer = self._request("/v3/auth/authenticate", msgspec.json.encode(body))
             if status >= 300:
-                raise Unauthorized(_text(status, answer)[0])
+                raise self._placed(Unauthorized(_text(status, answer)[0]))
             self._token = msgspec.json.decode(answer, type=_Token).token
         return {**_JSON, "Authorization": self._token}
 
@@ -282,6 +285,12 @@ class Gateway:
         with self._lock:
             self._endpoints.append(self._endpoints.pop(0))
 
+    def _placed(self, error: DatastoreError) -> DatastoreError:
+        """Credentials are looked for by where they were refused."""
+        if isinstance(error, Unauthorized):
+            return Unauthorized(f"{error.cause} (etcd at {self._endpoints[0]})")
+        return error
+
     def _unreachable(self, cause: BaseException | None) -> Unavailable:
         where = ",".join(self._endpoints)
         return Unavailable(f"cannot reach etcd at {where}: {getattr(cause, 'strerror', None) or cause}")
@@ -305,7 +314,7 @@ def refusal(status: int, answer: bytes) -> DatastoreError:
     text, code = _text(status, answer)
     if "compacted" in text:
         return RevisionExpired(text)
-    if code in (_UNAUTHENTICATED, _PERMISSION_DENIED) or status in (401, 403) or "permission denied" in text:
+    if code in (_UNAUTHENTICATED, _PERMISSION_DENIED) or status in (401, 403) or _CREDENTIALS.search(text):
         return Unauthorized(text)
     if status >= 500:
         return Unavailable(text)
