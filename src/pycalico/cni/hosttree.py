@@ -1,6 +1,7 @@
 """The plugins as an image carries them to hosts without Python: a tree with all they need, and small scripts in front.
 
-``python -m pycalico.cni.hosttree DIR`` fills DIR with ``calico``, ``calico-ipam`` and ``.pycalico/DIGEST``. The scripts
+``python -m pycalico.cni.hosttree DIR`` fills DIR with ``calico``, ``calico-ipam``, the standard plugins that
+the machine has, and ``.pycalico/DIGEST``. The scripts
 find the tree beside themselves, so DIR may be copied anywhere; a new version is a new tree, so a plugin that runs while
 it is replaced goes on with its own files. A host needs ``/bin/sh`` and nothing else.
 """
@@ -25,6 +26,9 @@ DIRECTORY = ".pycalico"
 #: Plugin → the function that it is.
 PROGRAMS = {"calico": "pycalico.cni.plugin", "calico-ipam": "pycalico.cni.ipam_plugin"}
 _DISTRIBUTIONS = ("msgspec", "urllib3", "PyYAML")
+#: Plugins of others that follow ours in a list, as upstream's image has them; those on the machine are taken.
+_FURTHER = ("bandwidth", "host-local", "loopback", "portmap", "tuning")
+_FURTHER_PLACE = "/usr/lib/cni"
 #: Programs that the plugins call.
 _TOOLS = ("ip",)
 #: Rooms of ours that no plugin enters.
@@ -59,7 +63,7 @@ exec "$home/lib/{loader}" --library-path "$home/lib" "$home/bin/python3" -I -S -
 """
 _TOOL = """\
 #!/bin/sh
-home="${{0%/*}}/.."
+home="${{0%/*}}/{home}"
 exec "$home/lib/{loader}" --library-path "$home/lib" "$home/bin/{name}" "$@"
 """
 
@@ -77,7 +81,10 @@ def build(directory: Path) -> Path:
     (staged / "tools").mkdir()
     for name in _TOOLS:
         interpreter.copy_program(name, staged)
-        _write_script(staged / "tools" / name, _TOOL.format(loader=loader, name=name))
+        _write_script(staged / "tools" / name, _TOOL.format(home="..", loader=loader, name=name))
+    further = [name for name in _FURTHER if (Path(_FURTHER_PLACE) / name).is_file()]
+    for name in further:
+        interpreter.copy_program(name, staged, _FURTHER_PLACE)
     (staged / "run.py").write_text(_RUN.format(programs=PROGRAMS))
     # The files' times do not survive every copy; such byte code is right without them.
     compileall.compile_dir(
@@ -93,6 +100,9 @@ def build(directory: Path) -> Path:
     for name in PROGRAMS:
         text = _SCRIPT.format(directory=DIRECTORY, digest=digest, loader=loader, name=name)
         _write_script(directory / name, text)
+    for name in further:
+        home = f"{DIRECTORY}/{digest}"
+        _write_script(directory / name, _TOOL.format(home=home, loader=loader, name=name))
     return tree
 
 

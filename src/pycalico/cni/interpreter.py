@@ -77,9 +77,12 @@ def copy_python(target: Path) -> str:
     return loader.name
 
 
-def copy_program(name: str, target: Path) -> None:
-    """A further program, into ``bin``, and its libraries into ``lib``. Raises CNIError, OSError."""
-    found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+def copy_program(name: str, target: Path, place: str = "") -> None:
+    """A further program, into ``bin``, and its libraries into ``lib``. Raises CNIError, OSError.
+
+    It is looked up in ``place``, a directory, or as a command.
+    """
+    found = shutil.which(name, path=place or f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
     if found is None:
         raise CNIError(f"the command {name} is missing, so it cannot be taken along")
     shutil.copy2(found, target / "bin" / name)
@@ -110,6 +113,8 @@ def _needs(loader: Path, item: Path) -> Iterator[tuple[str, str]]:
     shown = subprocess.run(
         [str(loader), "--list", str(item)], capture_output=True, text=True, check=False, timeout=60
     )
+    if "statically linked" in shown.stdout + shown.stderr or "not a dynamic" in shown.stderr:
+        return
     if shown.returncode != 0 or "not found" in shown.stdout:
         said = (shown.stdout + shown.stderr).strip().splitlines()
         raise CNIError(f"{item} cannot be taken along: {said[0] if said else 'the loader refuses it'}")
