@@ -73,6 +73,16 @@ def test_every_session_is_established(lab):
         assert sh(lab, node, "calicoctl node status").count("| Established ") == 3
 
 
+def test_calicoctl_shows_the_sessions_and_routes_of_all_nodes_at_once(lab):
+    found = json.loads(sh(lab, "k8s-w1", "calicoctl bgp peers -o json"))
+    assert len(found) == 12
+    assert {row["state"] for row in found} == {"Established"}
+    routes = json.loads(sh(lab, "k8s-m", "calicoctl bgp routes --node k8s-w0 -o json"))
+    assert {row["node"] for row in routes} == {"k8s-w0"}
+    assert sum(row["source"] == "NodeMesh" for row in routes) == 3
+    assert "No resources" in sh(lab, "k8s-m", "kubectl get caliconodestatuses 2>&1")
+
+
 def test_the_plugins_and_their_configuration_are_installed_from_the_config_map(lab):
     found = json.loads(sh(lab, "k8s-w0", "cat /etc/cni/net.d/10-calico.conflist"))
     assert found["name"] == "k8s-pod-network"

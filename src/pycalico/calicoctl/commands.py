@@ -216,12 +216,14 @@ COMMANDS: dict[str, Command | str] = {
     "convert": CONVERT,
     "ipam": "ipam.commands",
     "node": "node.commands",
+    "bgp": "bgp.commands",
     "version": VERSION,
     "datastore": "migrate.commands",
 }
 SUMMARIES = {
     "ipam": "Look after IP address management.",
     "node": "Run and examine this node.",
+    "bgp": "Look at BGP on every node.",
     "datastore": "Look after the datastore.",
 }
 TOP = Syntax(
