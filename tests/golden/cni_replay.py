@@ -209,9 +209,8 @@ def install(directory):
             [sys.executable, "-m", "pycalico.cni.hosttree", image], check=True, stdout=subprocess.DEVNULL
         )
         hosttree.install(image, plugins)
-        for name in ("calico", "calico-ipam"):
+        for name in ("calico", "calico-ipam", "host-local"):
             shutil.copy2(image / name, plugins)
-        shutil.copy2("/usr/lib/cni/host-local", plugins)
         shutil.rmtree(image)
         return plugins
     for program in (PROGRAMS / "calico", PROGRAMS / "calico-ipam", Path("/usr/lib/cni/host-local")):
@@ -220,14 +219,10 @@ def install(directory):
 
 
 def bare_host(directory):
-    """A root with a shell and nothing else, but for what Debian's host-local is linked to."""
+    """A root with a shell and nothing else."""
     root = directory / "host"
     (root / "bin").mkdir(parents=True)
     shutil.copy2("/usr/bin/busybox", root / "bin/sh")
-    linked = subprocess.run(["ldd", "/usr/lib/cni/host-local"], capture_output=True, text=True).stdout
-    for library in re.findall(r"(/\S+) \(", linked):
-        (root / library[1:]).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(library, root / library[1:])
     for point in ("/proc", "/sys", "/dev", "/run", "/var", str(directory)):
         (root / point[1:]).mkdir(parents=True, exist_ok=True)
         if point == "/run":  # where the pods' namespaces will be mounted

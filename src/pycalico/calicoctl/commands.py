@@ -231,6 +231,7 @@ COMMANDS: dict[str, Command | str] = {
     "convert": CONVERT,
     "ipam": "ipam.commands",
     "node": "node.commands",
+    "bgp": "bgp.commands",
     "version": VERSION,
     "datastore": "migrate.commands",
     "completion": COMPLETION,
@@ -238,6 +239,7 @@ COMMANDS: dict[str, Command | str] = {
 SUMMARIES = {
     "ipam": "Look after IP address management.",
     "node": "Run and examine this node.",
+    "bgp": "Look at BGP on every node.",
     "datastore": "Look after the datastore.",
 }
 TOP = Syntax(

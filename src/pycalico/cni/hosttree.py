@@ -1,8 +1,9 @@
 """The plugins as an image carries them to hosts without Python: a tree with all they need, and small scripts in front.
 
-``python -m pycalico.cni.hosttree DIR`` fills DIR with ``calico``, ``calico-ipam`` and ``.pycalico/DIGEST``. The scripts
-find the tree beside themselves, so DIR may be copied anywhere; a new version is a new tree, so a plugin that runs while
-it is replaced goes on with its own files. A host needs ``/bin/sh`` and nothing else.
+``python -m pycalico.cni.hosttree DIR`` fills DIR with ``calico``, ``calico-ipam``, the standard plugins that the machine
+has, and ``.pycalico/DIGEST``. The scripts find the tree beside themselves, so DIR may be copied anywhere; a new version
+is a new tree, so a plugin that runs while it is replaced goes on with its own files. A host needs ``/bin/sh`` and
+nothing else.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ DIRECTORY = ".pycalico"
 #: Plugin → the function that it is.
 PROGRAMS = {"calico": "pycalico.cni.plugin", "calico-ipam": "pycalico.cni.ipam_plugin"}
 _DISTRIBUTIONS = ("msgspec", "PyYAML")
+#: Plugins of others that follow ours in a list, as upstream's image has them; those on the machine are taken.
+_FURTHER = ("bandwidth", "host-local", "loopback", "portmap", "tuning")
+_FURTHER_PLACE = Path("/usr/lib/cni")
 #: Rooms of ours that no plugin enters.
 _ROOMS_LEFT_OUT = (
     "lab",
@@ -58,6 +62,11 @@ _SCRIPT = """\
 home="${{0%/*}}/{directory}/{digest}"
 exec "$home/lib/{loader}" --library-path "$home/lib" "$home/bin/python3" -I -S -B "$home/run.py" {name} "$@"
 """
+_FURTHER_SCRIPT = """\
+#!/bin/sh
+home="${{0%/*}}/{directory}/{digest}"
+exec "$home/lib/{loader}" --library-path "$home/lib" "$home/bin/{name}" "$@"
+"""
 
 
 def build(directory: Path) -> Path:
@@ -70,6 +79,9 @@ def build(directory: Path) -> Path:
     for name in _DISTRIBUTIONS:
         _copy_distribution(name, packages)
     interpreter.copy_libraries(interpreter.loader_path(), packages.rglob("*.so"), staged / "lib")
+    further = [_FURTHER_PLACE / name for name in _FURTHER if (_FURTHER_PLACE / name).is_file()]
+    for program in further:
+        interpreter.copy_program(program, staged)
     (staged / "run.py").write_text(_RUN.format(programs=PROGRAMS, version=pycalico.__version__))
     # The files' times do not survive every copy; such byte code is right without them.
     compileall.compile_dir(
@@ -85,6 +97,9 @@ def build(directory: Path) -> Path:
     for name in PROGRAMS:
         text = _SCRIPT.format(directory=DIRECTORY, digest=digest, loader=loader, name=name)
         _write_script(directory / name, text)
+    for program in further:
+        text = _FURTHER_SCRIPT.format(directory=DIRECTORY, digest=digest, loader=loader, name=program.name)
+        _write_script(directory / program.name, text)
     return tree
 
 

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 PLUGINS = ("calico", "calico-ipam")
 #: The image keeps further plugins beside the installer; elsewhere only our own are looked for.
 _IMAGE_BIN = Path("/opt/cni/bin")
+_MOUNTED = Path("/host")
 _INSTALLERS = ("install", "install.exe")
 _PLACEHOLDER = re.compile(r"__[A-Z_]+__")
 
@@ -64,9 +65,10 @@ DEFAULT_TEMPLATE = """\
 
 
 class Host:
-    """The host's directories, as the container sees them."""
+    """The host's directories, as the container sees them; outside an image there is no /host, and / is the host."""
 
-    def __init__(self, root: Path = Path("/host")) -> None:
+    def __init__(self, root: Path | None = None) -> None:
+        root = root or (_MOUNTED if _MOUNTED.exists() else Path("/"))
         self.bin_directories = (root / "opt/cni/bin", root / "secondary-bin-dir")
         self.net_directory = root / "etc/cni/net.d"
 

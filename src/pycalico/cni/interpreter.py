@@ -76,6 +76,12 @@ def copy_python(target: Path) -> str:
     return loader.name
 
 
+def copy_program(program: Path, target: Path) -> None:
+    """A further program, into ``bin``, and its libraries into ``lib``. Raises CNIError, OSError."""
+    shutil.copy2(program, target / "bin" / program.name)
+    copy_libraries(loader_path(), [program], target / "lib")
+
+
 def copy_libraries(loader: Path, objects: Iterable[Path], target: Path) -> None:
     """The shared libraries that the objects need, by the names they are needed by. Raises CNIError."""
     for item in objects:
@@ -100,6 +106,8 @@ def _needs(loader: Path, item: Path) -> Iterator[tuple[str, str]]:
     shown = subprocess.run(
         [str(loader), "--list", str(item)], capture_output=True, text=True, check=False, timeout=60
     )
+    if "statically linked" in shown.stdout + shown.stderr or "not a dynamic" in shown.stderr:
+        return
     if shown.returncode != 0 or "not found" in shown.stdout:
         said = (shown.stdout + shown.stderr).strip().splitlines()
         raise CNIError(f"{item} cannot be taken along: {said[0] if said else 'the loader refuses it'}")

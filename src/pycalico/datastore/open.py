@@ -38,7 +38,7 @@ def kubernetes_access(config: DatastoreConfig, environ: Mapping[str, str] = os.e
         found = access.from_kubeconfig_files(config.kubeconfig, context)
     elif config.k8s_api_endpoint:
         found = Access(server=config.k8s_api_endpoint)
-    elif default.exists():
+    elif _is_there(default):
         found = access.from_kubeconfig_files(str(default), context)
     else:
         found = access.in_cluster(environ)
@@ -50,6 +50,14 @@ def kubernetes_access(config: DatastoreConfig, environ: Mapping[str, str] = os.e
     found.token = config.k8s_api_token or found.token
     found.insecure = config.k8s_insecure_skip_tls_verify or found.insecure
     return found
+
+
+def _is_there(path: Path) -> bool:
+    """False for the home of somebody else too: a pod's user may be none of its image's."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _material(path: str) -> bytes | None:

@@ -22,7 +22,7 @@ from pycalico.datastore.open import kubernetes_access
 
 log = logging.getLogger(__name__)
 
-KUBECONFIG = Path("/host/etc/cni/net.d/calico-kubeconfig")
+_NAME = "etc/cni/net.d/calico-kubeconfig"
 _LEAST_WAIT_S = 5.0
 
 
@@ -35,17 +35,24 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
         log.critical("No Kubernetes API to ask for tokens: %s", error)
         return 1
     rest = Rest(access)
+    path = kubeconfig_path()
     account, namespace = plugintoken.account_of(environ), plugintoken.namespace_of(environ)
     while True:
         wait_s = _LEAST_WAIT_S
         try:
             token = plugintoken.request(rest, namespace, account)
-            plugintoken.write(KUBECONFIG, access, token.text)
-            log.info("Wrote updated CNI kubeconfig file", extra={"fields": {"path": str(KUBECONFIG)}})
+            plugintoken.write(path, access, token.text)
+            log.info("Wrote updated CNI kubeconfig file", extra={"fields": {"path": str(path)}})
             wait_s = next_wait_s(token, time.time())
         except (DatastoreError, OSError) as error:
             log.error("Failed to update the CNI token: %s; trying again", error)
         time.sleep(wait_s * (1 + random.random()))  # noqa: S311 - spreads the load of many nodes
+
+
+def kubeconfig_path(root: Path = Path("/")) -> Path:
+    """In a container the host's directories are under /host; on a node without an image there is no such directory."""
+    mounted = root / "host" / _NAME
+    return mounted if mounted.parent.is_dir() else root / _NAME
 
 
 def next_wait_s(token: Token, now: float) -> float:

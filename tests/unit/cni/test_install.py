@@ -119,3 +119,12 @@ def test_a_file_wins_over_the_variable_and_unknown_placeholders_stay(host, tmp_p
 def test_a_wrong_truth_value_is_said_in_one_line(host, tmp_path, capsys, monkeypatch):
     assert install.run({"SLEEP": "perhaps", "TLS_ASSETS_DIR": str(tmp_path)}, host) == 1
     assert "SLEEP must be true or false" in capsys.readouterr().out
+
+
+def test_a_container_has_the_host_under_its_own_directory(tmp_path):
+    host = install.Host(tmp_path)
+    assert host.net_directory == tmp_path / "etc/cni/net.d"
+    assert [str(path) for path in host.bin_directories] == [
+        f"{tmp_path}/opt/cni/bin",
+        f"{tmp_path}/secondary-bin-dir",
+    ]

@@ -96,10 +96,16 @@ def in_cluster(environ: Mapping[str, str], folder: Path = _IN_CLUSTER) -> Access
         )
     if ":" in host:
         host = f"[{host}]"
-    ca = folder / "ca.crt"
+    ca: bytes | None = None
+    try:
+        ca = (folder / "ca.crt").read_bytes()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise Invalid(f"open {folder / 'ca.crt'}: {(error.strerror or str(error)).lower()}") from error
     return Access(
         server=f"https://{host}:{port}",
-        ca=ca.read_bytes() if ca.exists() else None,
+        ca=ca,
         token_file=str(folder / "token"),
     )
 
