@@ -21,6 +21,7 @@ from pycalico.controllers import leaks
 from pycalico.controllers.clusterinformation import NAME as CLUSTER
 from pycalico.controllers.collector import Collector
 from pycalico.controllers.hostendpoints import HostEndpoints
+from pycalico.controllers.informers import Informers
 from pycalico.controllers.ipammetrics import IPAMMetrics
 from pycalico.controllers.ipamview import Block, IPAMView
 from pycalico.controllers.kubernetes import Cluster, KubernetesNode, KubernetesPod
@@ -30,7 +31,6 @@ from pycalico.controllers.runconfig import NodeConfig
 from pycalico.datastore.client import Client
 from pycalico.datastore.errors import DatastoreError
 from pycalico.ipam.allocator import Allocator
-from pycalico.syncer.feeds import Source
 from pycalico.syncer.syncer import Syncer, WatchSpec
 from pycalico.syncer.update import Update
 
@@ -45,13 +45,13 @@ _KUBERNETES_KINDS = (KubernetesNode, KubernetesPod)
 
 
 class NodeController:
-    """``source`` feeds KubernetesNode and KubernetesPod, ``cluster`` answers fresh reads of them."""
+    """``informers`` feed KubernetesNode and KubernetesPod, ``cluster`` answers fresh reads of them."""
 
     def __init__(
         self,
         config: NodeConfig,
         client: Client,
-        source: Source,
+        informers: Informers,
         cluster: Cluster,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -61,7 +61,7 @@ class NodeController:
         self._stopping = threading.Event()
         self._news = threading.Event()
         self._calico = Syncer(client, [WatchSpec(kind) for kind in _CALICO_KINDS], self._news.set)
-        self._kubernetes = Syncer(source, [WatchSpec(kind) for kind in _KUBERNETES_KINDS], self._news.set)
+        self._kubernetes = informers.subscribe(_KUBERNETES_KINDS, self._news.set)
         self.metrics = IPAMMetrics()
         self._view = IPAMView()
         self._sight = NodeSight(client, cluster)
@@ -90,13 +90,11 @@ class NodeController:
     def start(self) -> None:
         log.info("Will run periodic IPAM sync every %s", render_seconds(self._period_s))
         self._calico.start()
-        self._kubernetes.start()
         threading.Thread(target=self._run, daemon=True, name="node-controller").start()
 
     def stop(self) -> None:
         self._stopping.set()
         self._calico.stop()
-        self._kubernetes.stop()
         self._news.set()
 
     def _run(self) -> None:

@@ -11,7 +11,7 @@ from pycalico.datastore.client import Watch
 from pycalico.datastore.config import DatastoreConfig
 from pycalico.datastore.errors import AlreadyExists, Conflict, Invalid, NotFound, NotSupported
 from pycalico.datastore.etcd import keys
-from pycalico.datastore.etcd.gateway import Gateway
+from pycalico.datastore.etcd.gateway import READ_S, Gateway
 from pycalico.datastore.etcd.stores import Store
 
 _PROFILE, _DEFAULT_ALLOW = "Profile", "projectcalico-default-allow"
@@ -23,13 +23,16 @@ _KUBERNETES_ONLY = frozenset(("KubernetesNetworkPolicy", "KubernetesService", "K
 class EtcdClient:
     """``gateway`` stays usable for keys that are no resources."""
 
-    def __init__(self, config: DatastoreConfig) -> None:
-        """Raises Invalid for endpoints or certificates that cannot be used. Connects on the first call."""
-        self.gateway = Gateway(config)
+    def __init__(self, config: DatastoreConfig, *, read_s: float = READ_S) -> None:
+        """Raises Invalid for endpoints or certificates that cannot be used. Connects on the first call.
+
+        A call ends after ``read_s`` seconds without a word from the server.
+        """
+        self.gateway = Gateway(config, read_s=read_s)
         self._stores: dict[str, Store[Any]] = {}
 
     def create(self, resource: R) -> R:
-        store = self._store(type(resource))
+        store = self.store(type(resource))
         new = _copy(resource)
         store.fresh(new)
         answer = self.gateway.put_if(store.key_of(new), store.encode(new), None)
@@ -39,7 +42,7 @@ class EtcdClient:
         return new
 
     def get(self, kind: type[R], name: str, namespace: str = "", *, revision: str = "") -> R:
-        store = self._store(kind)
+        store = self.store(kind)
         identity = store.identity(namespace, name)
         if kind.__name__ == _PROFILE and name == _DEFAULT_ALLOW:
             return cast("R", _default_allow().profile())
@@ -59,7 +62,7 @@ class EtcdClient:
         name_prefix: str = "",
         cached: bool = False,  # noqa: ARG002 (etcd answers every list from its memory)
     ) -> ResourceList[R]:
-        store = self._store(kind)
+        store = self.store(kind)
         answer = self.gateway.range(store.prefix(namespace, name_prefix), prefix=True)
         items: list[R] = []
         for kv in answer.kvs:
@@ -76,7 +79,7 @@ class EtcdClient:
         return ResourceList(items, answer.header.revision)
 
     def update(self, resource: R) -> R:
-        store = self._store(type(resource))
+        store = self.store(type(resource))
         revision = resource.metadata.resource_version
         new = _copy(resource)
         # A revision that is no number cannot be the current one.
@@ -94,7 +97,7 @@ class EtcdClient:
     def delete(
         self, kind: type[R], name: str, namespace: str = "", *, revision: str = "", uid: str = ""
     ) -> R | None:
-        store = self._store(kind)
+        store = self.store(kind)
         identity = store.identity(namespace, name)
         if kind.__name__ == _PROFILE and name == _DEFAULT_ALLOW:
             raise NotSupported("Delete", name, _default_allow().REFUSAL.format("deleted"))
@@ -118,7 +121,7 @@ class EtcdClient:
         # Loaded by the programs that stay, not by calicoctl.
         from pycalico.datastore.etcd.watch import EtcdWatch  # noqa: PLC0415
 
-        store = self._store(kind)
+        store = self.store(kind)
         key = store.key(self.gateway, namespace, name) if name else store.prefix(namespace, "")
         if key is None:
             raise NotFound(store.identity(namespace, name))
@@ -131,7 +134,8 @@ class EtcdClient:
     def close(self) -> None:
         self.gateway.close()
 
-    def _store(self, resource_type: type[R]) -> Store[R]:
+    def store(self, resource_type: type[R]) -> Store[R]:
+        """Where and how the kind is kept."""
         name = resource_type.__name__
         store = self._stores.get(name)
         if store is None:
