@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from controllers_etcd import UPSTREAM, Process
+from controllers_etcd import UPSTREAM
 from controllers_lab import BIN, until
 
 RECORDING = Path(__file__).parents[1] / "golden/data/controllers/etcd.json"

@@ -47,4 +47,4 @@ class GatedClient:
 
     def _check(self) -> None:
         if not self._may_write():
-            raise Unavailable("another replica may lead, nothing is written")
+            raise Unavailable("not known to lead any more, nothing is written")

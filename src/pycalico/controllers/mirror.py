@@ -139,7 +139,7 @@ class Mirror(Generic[R]):
         if not writes:
             return set(keys)
         if not self._may_write():
-            raise Unavailable("another replica leads, nothing is written")
+            raise Unavailable("not known to lead any more, nothing is written")
         if len(keys) > 1:
             try:
                 if self._bulk.write(writes):
