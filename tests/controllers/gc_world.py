@@ -6,6 +6,7 @@ does not show on demand. The datastore is the in-process one, the controller is 
 
 import ipaddress
 import queue
+import random
 import threading
 import time
 
@@ -23,7 +24,7 @@ from pycalico.datastore.client import Event, EventType
 from pycalico.datastore.memory import MemoryClient
 from pycalico.ipam import block as blocks
 
-PER_NODE = 200
+NODES, PER_NODE = 50, 198
 #: Where a leak comes from, and how many of the 500 there are of each.
 LEAKS = {
     "pod gone": 150,
@@ -109,7 +110,7 @@ class _Watch:
 class World:
     """``leaked`` and ``used`` are the addresses, by handle."""
 
-    def __init__(self, count=10_000):
+    def __init__(self):
         self.kubernetes, self.client = Kubernetes(), MemoryClient()
         self.leaked, self.used = {}, {}
         self.client.create(
@@ -120,23 +121,25 @@ class World:
         for name, cidr, size in (("v4", "10.0.0.0/8", 26), ("v6", "fd00::/48", 122)):
             spec = IPPoolSpec(cidr=cidr, block_size=size)
             self.client.create(IPPool(metadata=ObjectMeta(name=name), spec=spec))
-        left = [way for way, number in LEAKS.items() for _ in range(number * count // 10_000)
-                if way not in ("node gone", "tunnel of a dead node")]  # fmt: skip
-        lost = LEAKS["node gone"] * count // 10_000
-        self.nodes = [f"node{number}" for number in range(count // PER_NODE)]
-        made = 0
-        for node in [*self.nodes, "dead"]:
-            alive = node != "dead"
-            self._node(node, alive=alive)
-            size = (min(PER_NODE, count - lost - 1 - made)) if alive else lost + 1
-            base = (self.nodes.index(node) if alive else 999) * 1024
-            # Every fifth node has IPv6.
-            start = "fd00::" if base % 5120 == 1024 else "10.0.0.0"
-            first = ipaddress.ip_address(start) + base
-            spread = max(1, size // (len(left) * size // max(1, count - made) + 1)) if left else size + 1
-            for index in range(0, size, 64):
-                self._block(node, first + index, min(64, size - index), left, spread, index, alive)
-            made += size
+        self.late = []
+        ways = [
+            way
+            for way, number in LEAKS.items()
+            if not way.endswith(("node gone", "dead node"))
+            for _ in range(number)
+        ]
+        ways += [None] * (NODES * (PER_NODE - 1) - len(ways))
+        random.Random(1).shuffle(ways)
+        for number in range(NODES):
+            self._fill(f"node{number}", number, ["alive", *(ways.pop() for _ in range(PER_NODE - 1))])
+        self._fill("dead", NODES, ["tunnel of a dead node", *["node gone"] * LEAKS["node gone"]])
+
+    def _fill(self, node, number, ways):
+        """Blocks full of addresses; every fifth node has IPv6."""
+        self._node(node, alive=node != "dead")
+        first = ipaddress.ip_address("fd00::" if number % 5 == 1 else "10.0.0.0") + number * 1024
+        for index in range(0, len(ways), 64):
+            self._block(node, first + index, ways[index : index + 64], tunnel=index == 0)
 
     def _node(self, name, *, alive):
         if alive:
@@ -144,27 +147,20 @@ class World:
             spec = NodeSpec(orch_refs=[OrchRef(node_name=name, orchestrator="k8s")])
             self.client.create(Node(metadata=ObjectMeta(name=name), spec=spec))
 
-    def _block(self, node, first, size, left, spread, index, alive):
-        length = 26 if first.version == 4 else 122
-        network = ipaddress.ip_network(f"{first}/{length}")
+    def _block(self, node, first, ways, *, tunnel):
+        network = ipaddress.ip_network(f"{first}/{26 if first.version == 4 else 122}")
         made = blocks.new(network, node)
-        for ordinal in range(size):
-            number = index + ordinal
-            address = network[ordinal]
-            if number == 0:
-                self._tunnel(made.spec, node, address, alive)
-            elif not alive:
-                self._pod_address(made.spec, node, address, "node gone")
-            elif left and number % spread == 1:
-                self._pod_address(made.spec, node, address, left.pop())
+        for ordinal, way in enumerate(ways):
+            if tunnel and ordinal == 0:
+                self._tunnel(made.spec, node, network[0], alive=way == "alive")
             else:
-                self._pod_address(made.spec, node, address, None)
+                self._pod_address(made.spec, node, network[ordinal], way)
         self.client.create(made)
         name = names.affinity(node, str(network))
         spec = BlockAffinitySpec(state="confirmed", node=node, cidr=str(network))
         self.client.create(BlockAffinity(metadata=ObjectMeta(name=name), spec=spec))
 
-    def _tunnel(self, spec, node, address, alive):
+    def _tunnel(self, spec, node, address, *, alive):
         handle = f"ipip-tunnel-addr-{node}"
         blocks.assign_address(spec, int(address), handle, {"node": node, "type": "ipipTunnelAddress"})
         self._handle(handle, spec.cidr)
@@ -193,7 +189,7 @@ class World:
             case _:
                 return
         if way == "status came":
-            self.late = [*getattr(self, "late", []), found]
+            self.late.append(found)
             lagging = KubernetesPod(metadata=ObjectMeta(name=pod, namespace="default"), node=node)
             self.kubernetes.put(lagging)
             return

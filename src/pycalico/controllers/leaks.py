@@ -104,7 +104,9 @@ def holds(allocation: Allocation, pod: KubernetesPod | Existence | None, kuberne
         return False
     if isinstance(pod, Existence):
         return True
-    if pod.addresses is not None and parse_address(str(allocation.address)) in pod.addresses:
+    if pod.addresses is not None and (
+        allocation.address in pod.addresses or parse_address(str(allocation.address)) in pod.addresses
+    ):
         return True
     if pod.node and kubernetes_name and pod.node != kubernetes_name:
         log.info(

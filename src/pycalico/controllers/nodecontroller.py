@@ -37,8 +37,9 @@ from pycalico.syncer.update import Update
 log = logging.getLogger(__name__)
 
 _PERIOD_S = 300.0
-#: A pass costs time in proportion to the addresses in use; this bounds its share of a core.
-_REST_PER_PASS = 4.0
+#: A look costs time in proportion to the addresses in use; this bounds its share of a core. Releasing is waiting
+#: for the datastore, and does not count.
+_REST_PER_LOOK = 4.0
 _LEAST_REST_S = 0.2
 _CALICO_KINDS = (ClusterInformation, IPAMBlock, IPPool, Node, HostEndpoint)
 _KUBERNETES_KINDS = (KubernetesNode, KubernetesPod)
@@ -174,13 +175,14 @@ class NodeController:
             return
         try:
             findings = leaks.examine(self._view, self._sight, now_s, self._config.leak_grace_s)
+            looked_s = self._clock() - now_s
             good = self._collector.collect(findings, now_s)
         except DatastoreError as error:
             log.warning("error syncing IPAM data: %s", error)
-            good = False
+            good, looked_s = False, 0.0
         self.metrics.update(self._view, self._sight.nodes())
         ended_s = self._clock()
-        self._pass_not_before_s = ended_s + max(_LEAST_REST_S, (ended_s - now_s) * _REST_PER_PASS)
+        self._pass_not_before_s = ended_s + max(_LEAST_REST_S, looked_s * _REST_PER_LOOK)
         if good:
             self._retry.reset()
         else:
