@@ -132,7 +132,9 @@ class World:
         random.Random(1).shuffle(ways)
         for number in range(NODES):
             self._fill(f"node{number}", number, ["alive", *(ways.pop() for _ in range(PER_NODE - 1))])
+        living = set(self.leaked)
         self._fill("dead", NODES, ["tunnel of a dead node", *["node gone"] * LEAKS["node gone"]])
+        self.dead = set(self.leaked) - living
 
     def _fill(self, node, number, ways):
         """Blocks full of addresses; every fifth node has IPv6."""

@@ -28,10 +28,10 @@ def test_every_leak_is_freed_after_the_grace_period_and_nothing_else(world):
     try:
         began = time.monotonic()
         # A dead node's go at once; those of living nodes only after the grace period.
-        world.until(lambda: "ipip-tunnel-addr-dead" not in world.allocated(), 20)
+        world.until(lambda: not world.dead & world.allocated().keys(), 20)
+        left = world.allocated()
         if time.monotonic() - began < GRACE_S:
-            left = world.allocated()
-            assert len(left) == len(everything) - LEAKS["node gone"] - LEAKS["tunnel of a dead node"]
+            assert left.keys() == everything.keys() - world.dead
         late = {f"net.{pod.metadata.name}" for pod in world.late}
         world.until(lambda: set(world.allocated()) == set(world.used) | late, 30)
         # In doubt nothing was taken: now there is no doubt any more.

@@ -25,6 +25,7 @@ from pycalico.controllers.election import Election
 from pycalico.controllers.environment import BadEnvironment, Environment, parse_environment
 from pycalico.controllers.gate import GatedClient
 from pycalico.controllers.health import Health, Probes
+from pycalico.controllers.leakreport import LeakFile
 from pycalico.controllers.parts import Parts
 from pycalico.controllers.runconfig import NAME as CONFIGURATION
 from pycalico.controllers.runconfig import RunConfig
@@ -86,7 +87,8 @@ class Program:
             if config is None:
                 return 0
             logs.configure("kube-controllers", config.log_level)
-            parts = Parts(config, client, gated, rest, may_write)
+            leaks = LeakFile(self._status_file)
+            parts = Parts(config, client, gated, rest, may_write, leaks.write)
             parts.start(running)
             if self._configurations.get() is not None:
                 log.warning("configuration changed; restarting")

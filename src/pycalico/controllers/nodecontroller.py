@@ -17,7 +17,7 @@ from pycalico.api.v3.ippool import IPPool
 from pycalico.api.v3.node import Node
 from pycalico.base.backoff import Backoff
 from pycalico.base.duration import render_seconds
-from pycalico.controllers import leaks
+from pycalico.controllers import leakreport, leaks
 from pycalico.controllers.clusterinformation import NAME as CLUSTER
 from pycalico.controllers.collector import Collector
 from pycalico.controllers.hostendpoints import HostEndpoints
@@ -25,6 +25,7 @@ from pycalico.controllers.informers import Informers
 from pycalico.controllers.ipammetrics import IPAMMetrics
 from pycalico.controllers.ipamview import Block, IPAMView
 from pycalico.controllers.kubernetes import Cluster, KubernetesNode, KubernetesPod
+from pycalico.controllers.leakreport import Leak
 from pycalico.controllers.nodekeeper import NodeKeeper
 from pycalico.controllers.nodesight import NodeSight
 from pycalico.controllers.runconfig import NodeConfig
@@ -46,7 +47,10 @@ _KUBERNETES_KINDS = (KubernetesNode, KubernetesPod)
 
 
 class NodeController:
-    """``informers`` feed KubernetesNode and KubernetesPod, ``cluster`` answers fresh reads of them."""
+    """``informers`` feed KubernetesNode and KubernetesPod, ``cluster`` answers fresh reads of them.
+
+    ``report`` is given what is thought leaked, after every look.
+    """
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class NodeController:
         informers: Informers,
         cluster: Cluster,
         *,
+        report: Callable[[list[Leak]], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
@@ -78,7 +83,9 @@ class NodeController:
             reclaimed=self._count_reclaimed,
             node_released=self.metrics.node_released,
             stopping=self._stopping.is_set,
+            dry_run=config.gc_dry_run,
         )
+        self._report = report
         grace_s = config.leak_grace_s
         self._period_s = grace_s / 2 if grace_s and grace_s > 0 else _PERIOD_S
         self._retry = Backoff(1.0, 30.0)
@@ -182,6 +189,14 @@ class NodeController:
             good, looked_s = False, 0.0
         self.metrics.update(self._view, self._sight.nodes())
         ended_s = self._clock()
+        grace_s = self._config.leak_grace_s
+        suspected = self._view.suspected()
+        dry_run = self._config.gc_dry_run
+        self._report(leakreport.build(self._view, suspected, ended_s, grace_s, dry_run=dry_run))
+        ripe_s = leakreport.next_ripe_s(suspected, grace_s)
+        if ripe_s is not None:
+            # A leak is freed when its time has come, not a period later.
+            self._pass_due_s = min(self._pass_due_s, ripe_s)
         self._pass_not_before_s = ended_s + max(_LEAST_REST_S, looked_s * _REST_PER_LOOK)
         if good:
             self._retry.reset()

@@ -13,6 +13,7 @@ from pycalico.controllers.events import PolicyEvents
 from pycalico.controllers.exposition import Exposition
 from pycalico.controllers.informers import Informers
 from pycalico.controllers.kubernetes import NODES, PODS, KubernetesCluster
+from pycalico.controllers.leakreport import Leak
 from pycalico.controllers.mirror import Mirror
 from pycalico.controllers.nodecontroller import NodeController
 from pycalico.controllers.runconfig import RunConfig
@@ -32,16 +33,23 @@ _MIRRORS: dict[str, Callable[[], Any]] = {
 
 
 class Parts:
-    """``client`` as it is, ``gated`` writes only while this replica leads."""
+    """``client`` as it is, ``gated`` writes only while this replica leads; ``report`` takes what is thought leaked."""
 
     def __init__(
-        self, config: RunConfig, client: Client, gated: Client, rest: Rest, may_write: Callable[[], bool]
+        self,
+        config: RunConfig,
+        client: Client,
+        gated: Client,
+        rest: Rest,
+        may_write: Callable[[], bool],
+        report: Callable[[list[Leak]], None],
     ) -> None:
         self._config = config
         self._client = client
         self._gated = gated
         self._rest = rest
         self._may_write = may_write
+        self._report = report
 
     def start(self, running: contextlib.ExitStack) -> None:
         """``running`` is told how to stop each part."""
@@ -53,7 +61,8 @@ class Parts:
         gateway = getattr(self._client, "gateway", None)
         started: list[Any] = [events]
         if config.node is not None:
-            node = NodeController(config.node, self._gated, informers, KubernetesCluster(self._rest))
+            cluster = KubernetesCluster(self._rest)
+            node = NodeController(config.node, self._gated, informers, cluster, report=self._report)
             exposition.add(node.metrics)
             started.append(node)
         for name, mirror in config.mirrors.items():
