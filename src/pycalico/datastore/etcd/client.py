@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any, cast
 
 from pycalico.api.kinds import kind_of
@@ -14,6 +15,7 @@ from pycalico.datastore.etcd import keys
 from pycalico.datastore.etcd.gateway import READ_S, Gateway
 from pycalico.datastore.etcd.stores import Store
 
+_PAGE = 5000
 _PROFILE, _DEFAULT_ALLOW = "Profile", "projectcalico-default-allow"
 _IPAM = frozenset(("IPAMBlock", "BlockAffinity", "IPAMHandle", "IPAMConfig"))
 #: Views of Kubernetes' own objects: they exist in the Kubernetes datastore only.
@@ -77,6 +79,20 @@ class EtcdClient:
         if kind.__name__ == _PROFILE and _DEFAULT_ALLOW.startswith(name_prefix):
             items.append(cast("R", _default_allow().profile()))
         return ResourceList(items, answer.header.revision)
+
+    def each(self, kind: type[R]) -> Iterator[R]:
+        """All objects of the kind as of one moment, in the order of their keys, never all of them in memory."""
+        store = self.store(kind)
+        for page in self.gateway.pages(store.prefix("", ""), _PAGE):
+            for kv in page.kvs:
+                try:
+                    found = store.decode(kv.key.decode(), kv.value)
+                except Invalid as error:
+                    _warn("leaving out a %s: %s", store.kind.name, error)
+                    continue
+                if found is not None:
+                    found.metadata.resource_version = kv.mod_revision
+                    yield found
 
     def update(self, resource: R) -> R:
         store = self.store(type(resource))
