@@ -117,7 +117,8 @@ class Collector:
         if allocation.pod is None:
             return True
         pod = self._fresh.pod(*allocation.pod)
-        return leaks.holds(allocation, pod, findings.kubernetes_names.get(node))
+        alive = node not in findings.gone
+        return leaks.flaw(allocation, pod, findings.kubernetes_names.get(node), alive=alive) is None
 
     def _release(self, mine: list[Allocation]) -> bool:
         if self._dry_run:

@@ -75,9 +75,16 @@ def examine(view: IPAMView, world: World, now_s: float, grace_s: float | None) -
                     extra=allocation.fields(),
                 )
                 in_use = True
-            elif (why := flaw(allocation, world.cached_pod(*allocation.pod), name)) is None:
+            elif (
+                why := flaw(allocation, pod := world.cached_pod(*allocation.pod), name, alive=alive)
+            ) is None:
                 in_use = True
                 mark_valid(allocation, now_s)
+            elif not alive and pod is not None and pod.addresses is None:
+                # The node may be back in a moment, and the pod get the address that it waits for.
+                if grace_s is not None:
+                    _mark_leaked(allocation, now_s, grace_s, why)
+                in_use = in_use or not allocation.confirmed
             elif not alive:
                 mark_confirmed(allocation, now_s, f"{why}, node {node} is gone")
             elif grace_s is not None:
@@ -98,15 +105,14 @@ def examine(view: IPAMView, world: World, now_s: float, grace_s: float | None) -
     return findings
 
 
-def holds(allocation: Allocation, pod: KubernetesPod | Existence | None, kubernetes_name: str | None) -> bool:
-    """Whether ``pod`` (None or GONE: there is none) may be using the address. In doubt it does."""
-    return flaw(allocation, pod, kubernetes_name) is None
-
-
 def flaw(
-    allocation: Allocation, pod: KubernetesPod | Existence | None, kubernetes_name: str | None
+    allocation: Allocation,
+    pod: KubernetesPod | Existence | None,
+    kubernetes_name: str | None,
+    *,
+    alive: bool = True,
 ) -> str | None:
-    """Why ``pod`` cannot be using the address; None when it may be."""
+    """Why ``pod`` cannot be using the address; None when it may be. ``alive``: its node exists."""
     shown = "/".join(allocation.pod or ())
     if pod is None or pod is Existence.GONE:
         return f"pod {shown} does not exist"
@@ -119,7 +125,7 @@ def flaw(
     if pod.node and kubernetes_name and pod.node != kubernetes_name:
         return f"pod {shown} runs on node {pod.node}"
     if pod.addresses is None:
-        return None
+        return None if alive else f"pod {shown} has no address yet, and its node is gone"
     if not pod.addresses:
         return f"pod {shown} has ended"
     others = ", ".join(sorted(map(str, pod.addresses)))
