@@ -1,4 +1,4 @@
-"""check-status: whether kube-controllers is ready, for the kubelet's probes."""
+"""check-status: whether kube-controllers is ready, or at least alive, for the kubelet's probes."""
 
 from __future__ import annotations
 
@@ -43,6 +43,10 @@ def run(arguments: Sequence[str]) -> int:
         return 1
     if status.ready:
         print("Ready")
+        return 0
+    if options.live and not options.ready and statusfile.age_s(options.file) < statusfile.LIVE_S:
+        # It says itself what it waits for: a new process would have to wait for the same.
+        print(f"Live; not ready: {status.reasons()}")
         return 0
     print(status.reasons())
     return 1

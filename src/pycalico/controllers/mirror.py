@@ -51,7 +51,7 @@ class Mirror(Generic[R]):
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._backoff = Backoff(1.0, 30.0)
-        self._synced = False
+        self._comparing = self._synced = False
 
     def start(self) -> None:
         threading.Thread(target=self._follow, daemon=True, name=f"{self._name}-intake").start()
@@ -84,16 +84,21 @@ class Mirror(Generic[R]):
     def _take(self) -> None:
         with self._lock:
             changed = [self._copying.take(update) for update in self._told.take(0).updates]
-        # Until the first comparison nothing is known of what is there; it finds these as well.
-        if self._synced:
+        # What comes before the first comparison is found by it.
+        if self._comparing:
             self._queue.add(key for key in changed if key is not None)
 
     def _compare(self) -> float:
         """Queues whatever is not as it should be; returns how long until the next time."""
         seen: set[Target] = set()
         wrong: list[Target] = []
+        self._comparing = True
         try:
             for found in self._bulk.scan():
+                if self._news.is_set():
+                    # A change shall not wait until thousands of others have been looked at.
+                    self._news.clear()
+                    self._take()
                 if found.broken:
                     log.warning("%s controller: %s", self._name, found.broken)
                 with self._lock:
