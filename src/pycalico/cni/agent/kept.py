@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -13,10 +14,12 @@ from pycalico.cni.agent.memory import MemoryClient
 from pycalico.cni.errors import CNIError
 from pycalico.cni.invocation import Invocation, OneCall
 from pycalico.datastore.client import Client
-from pycalico.datastore.config import from_environment
+from pycalico.datastore.config import KUBERNETES, DatastoreConfig, from_environment
 from pycalico.datastore.errors import Invalid
 from pycalico.datastore.kubernetes.rest import Rest
-from pycalico.datastore.open import open_client
+from pycalico.datastore.open import kubernetes_access, open_client
+
+log = logging.getLogger(__name__)
 
 #: The host's files as calico-node's container sees them.
 _HOST = "/host"
@@ -50,8 +53,9 @@ class KeptStores:
                 self._close_idle(now_s)
                 kept = self._kept.get(key)
                 if kept is None:
-                    kept = self._kept[key] = _Kept(MemoryClient(open_client(config, environ), node), now_s)
-                    kept.client.start()
+                    memory = MemoryClient(open_client(config, environ), node, _follower(config, environ))
+                    kept = self._kept[key] = _Kept(memory, now_s)
+                    memory.start()
                 kept.last_used_s = now_s
                 return kept.client
         except Invalid as error:
@@ -65,6 +69,20 @@ class KeptStores:
             if now_s - kept.last_used_s > _IDLE_S:
                 del self._kept[key]
                 kept.client.close()
+
+
+def _follower(config: DatastoreConfig, environ: dict[str, str]) -> Client | None:
+    """The account of calico-node itself, if it is one of the same cluster: the plugin's may read, but not watch."""
+    own = from_environment(os.environ)
+    if (own.datastore_type, config.datastore_type) != (KUBERNETES, KUBERNETES):
+        return None
+    try:
+        if kubernetes_access(own).server != kubernetes_access(config, environ).server:
+            return None
+        return open_client(own)
+    except Invalid as error:
+        log.info("watching with the plugin's credentials: %s", error)
+        return None
 
 
 def _within(environ: dict[str, str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from pycalico.api.v3.ippool import IPPool
 from pycalico.api.v3.ipreservation import IPReservation
 from pycalico.api.v3.node import Node
 from pycalico.datastore.client import Client, Watch
-from pycalico.datastore.errors import Conflict, DatastoreError, NotFound
+from pycalico.datastore.errors import Conflict, DatastoreError, NotFound, Unauthorized
 from pycalico.syncer.syncer import Syncer, WatchSpec
 
 log = logging.getLogger(__name__)
@@ -40,18 +40,23 @@ _TAKE_S = 60.0
 
 
 class MemoryClient:
-    """Thread-safe; objects it returns belong to the caller. ``close`` ends the watches and the driver."""
+    """Thread-safe; objects it returns belong to the caller. ``close`` ends the watches and the clients.
 
-    def __init__(self, driver: Client, node: str) -> None:
+    ``follower`` is the client that watches, where that is another than ``driver``. What it may not watch is read from
+    the driver each time.
+    """
+
+    def __init__(self, driver: Client, node: str, follower: Client | None = None) -> None:
         self.driver = driver
+        self._follower = follower or driver
         self._node = Key("Node", "", node)
         self._lock = threading.Lock()
         self._watched: dict[Key, Resource] = {}
         self._remembered: dict[Key, Resource] = {}
-        self._ready = False
+        #: Names of the kinds that ``_watched`` has whole; empty until all of them are.
+        self._known: frozenset[str] = frozenset()
+        self._syncer: Syncer | None = None
         self._closed = False
-        watches = [WatchSpec(kind) for kind in WATCHED]
-        self._syncer = Syncer(driver, [*watches, WatchSpec(Node, name=node)])
 
     @property
     def rest(self) -> Any:
@@ -59,19 +64,41 @@ class MemoryClient:
         return cast("Any", self.driver).rest
 
     def start(self) -> None:
-        self._syncer.start()
         threading.Thread(target=self._follow, name="memory", daemon=True).start()
 
     def _follow(self) -> None:
+        watches = [spec for spec in self._wanted() if self._permitted(spec)]
+        kinds = frozenset(spec.kind.__name__ for spec in watches)
+        syncer = Syncer(self._follower, watches)
+        with self._lock:
+            if self._closed or not watches:
+                return
+            self._syncer = syncer
+        syncer.start()
         while not self._closed:
-            batch = self._syncer.take(_TAKE_S)
+            batch = syncer.take(_TAKE_S)
             with self._lock:
                 for update in batch.updates:
                     if isinstance(update.value, Resource):
                         self._watched[update.key] = update.value
                     else:
                         self._watched.pop(update.key, None)
-                self._ready = self._syncer.in_sync
+                if syncer.in_sync:
+                    self._known = kinds
+
+    def _wanted(self) -> list[WatchSpec]:
+        return [*(WatchSpec(kind) for kind in WATCHED), WatchSpec(Node, name=self._node.name)]
+
+    def _permitted(self, spec: WatchSpec) -> bool:
+        """Tried, since rights differ from cluster to cluster; a datastore that is away will be there later."""
+        try:
+            self._follower.list(spec.kind, name_prefix=spec.name, cached=True)
+        except Unauthorized as error:
+            log.info("%s is read at each call: %s", spec.kind.__name__, error)
+            return False
+        except DatastoreError:
+            return True
+        return True
 
     # ---- reading
 
@@ -88,7 +115,7 @@ class MemoryClient:
         with self._lock:
             if kind in _REMEMBERED:
                 found = self._remembered.get(key)
-            elif self._ready and (kind in WATCHED or key == self._node):
+            elif kind.__name__ in self._known and (kind in WATCHED or key == self._node):
                 found = self._watched.get(key)
             else:
                 return None
@@ -98,7 +125,7 @@ class MemoryClient:
         self, kind: type[R], namespace: str = "", *, name_prefix: str = "", cached: bool = False
     ) -> ResourceList[R]:
         with self._lock:
-            known = self._ready and kind in WATCHED and not namespace
+            known = kind in WATCHED and kind.__name__ in self._known and not namespace
             items = (
                 [
                     cast("R", item)
@@ -184,9 +211,14 @@ class MemoryClient:
         return self.driver.watch(kind, namespace, revision=revision, name=name)
 
     def close(self) -> None:
-        self._closed = True
-        self._syncer.stop()
+        with self._lock:
+            self._closed = True
+            syncer = self._syncer
+        if syncer is not None:
+            syncer.stop()
         self.driver.close()
+        if self._follower is not self.driver:
+            self._follower.close()
 
 
 def _copy(resource: R) -> R:
