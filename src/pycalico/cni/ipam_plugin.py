@@ -17,13 +17,13 @@ def add(call: Invocation) -> dict[str, Any]:
     """Assigns addresses; they carry their block's prefix length. Raises CNIError."""
     node = netconf.node_name(call.config)
     wish = addresses.wish_of(call.config, call.arguments)
-    assigned = addresses.assign(call.client, call.config, call.arguments, node, wish)
+    assigned = addresses.assign(call, node, wish)
     return result.render(call.config.cniVersion, assigned)
 
 
 def delete(call: Invocation) -> None:
     """Gives back whatever the container holds. Raises CNIError."""
-    addresses.release(call.client, call.config, call.arguments)
+    addresses.release(call)
 
 
 def upgrade(directory: Path = _HOST_LOCAL) -> int:

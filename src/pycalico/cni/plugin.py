@@ -179,17 +179,14 @@ class Call:
         if wishes.ipv6_pools is not None:
             wish.ipv6_pools = wishes.ipv6_pools
         if not wishes.addresses:
-            return [
-                _single(item)
-                for item in addresses.assign(self.client, self.config, self.arguments, self.node, wish)
-            ]
+            return [_single(item) for item in addresses.assign(self.invocation, self.node, wish)]
         if existing is not None:
-            addresses.release(self.client, self.config, self.arguments)
+            addresses.release(self.invocation)
         assigned: list[str] = []
         for address in wishes.addresses:
             wish.address = address
             try:
-                assigned += addresses.assign(self.client, self.config, self.arguments, self.node, wish)
+                assigned += addresses.assign(self.invocation, self.node, wish)
             except CNIError as error:
                 self._release(wishes)
                 raise CNIError(f"error getting IP from IPAM: {error}") from error
@@ -201,7 +198,7 @@ class Call:
             return
         try:
             if self.uses_calico_ipam:
-                addresses.release(self.client, self.config, self.arguments)
+                addresses.release(self.invocation)
             else:
                 self._delegate("DEL")
         except (CNIError, DatastoreError) as error:
@@ -348,7 +345,7 @@ def delete(invocation: Invocation) -> None:
 def _released(call: Call) -> CNIError | None:
     try:
         if call.uses_calico_ipam:
-            addresses.release(call.client, call.config, call.arguments)
+            addresses.release(call.invocation)
         elif call.config.ipam_type:
             call._delegate("DEL")  # noqa: SLF001 - the same module's
     except CNIError as error:

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
 
 import msgspec
 
@@ -18,6 +19,7 @@ from pycalico.datastore.config import KUBERNETES, DatastoreConfig, from_environm
 from pycalico.datastore.errors import Invalid
 from pycalico.datastore.kubernetes.rest import Rest
 from pycalico.datastore.open import kubernetes_access, open_client
+from pycalico.ipam.allocator import Allocator
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,7 @@ _IDLE_S = 3600.0
 
 class _Kept(msgspec.Struct):
     client: MemoryClient
+    allocator: Allocator
     last_used_s: float
 
 
@@ -43,6 +46,16 @@ class KeptStores:
 
     def client(self, call: Invocation) -> Client:
         """Raises CNIError."""
+        return self._of(call).client
+
+    def allocator(self, call: Invocation) -> Allocator:
+        return self._of(call).allocator
+
+    def host_lock(self, path: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        """None: the allocator puts writes together, which a lock around each would prevent."""
+        return nullcontext()
+
+    def _of(self, call: Invocation) -> _Kept:
         environ = _within(netconf.environment_of(call.config, call.environ))
         node = netconf.node_name(call.config)
         try:
@@ -54,10 +67,11 @@ class KeptStores:
                 kept = self._kept.get(key)
                 if kept is None:
                     memory = MemoryClient(open_client(config, environ), node, _follower(config, environ))
-                    kept = self._kept[key] = _Kept(memory, now_s)
+                    allocator = Allocator(memory, shared=True)
+                    kept = self._kept[key] = _Kept(memory, allocator, now_s)
                     memory.start()
                 kept.last_used_s = now_s
-                return kept.client
+                return kept
         except Invalid as error:
             raise CNIError(f"error creating calico client: {error}") from error
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -20,8 +20,9 @@ from pycalico.api.v3.ipam import BlockAffinity, IPAMBlock, IPAMConfig, IPAMHandl
 from pycalico.api.v3.ippool import IPPool
 from pycalico.api.v3.ipreservation import IPReservation
 from pycalico.api.v3.node import Node
-from pycalico.datastore.client import Client, Watch
+from pycalico.datastore.client import Client, Watch, Write
 from pycalico.datastore.errors import Conflict, DatastoreError, NotFound, Unauthorized
+from pycalico.ipam import block as blocks
 from pycalico.syncer.syncer import Syncer, WatchSpec
 
 log = logging.getLogger(__name__)
@@ -205,6 +206,24 @@ class MemoryClient:
             self._remembered.pop(key, None)
             self._watched.pop(key, None)
 
+    @property
+    def transacts(self) -> bool:
+        return self.driver.transacts
+
+    def transact(self, writes: Sequence[Write]) -> Sequence[Resource]:
+        try:
+            stored = self.driver.transact(writes)
+        except DatastoreError:
+            for write in writes:
+                self._doubt(type(write.resource), write.resource.key)
+            raise
+        for write, resource in zip(writes, stored, strict=True):
+            if write.verb == "delete":
+                self._forget(resource.key)
+            else:
+                self._keep(resource)
+        return stored
+
     # ---- the rest of a client
 
     def watch(self, kind: type[R], namespace: str = "", *, revision: str = "", name: str = "") -> Watch[R]:
@@ -222,5 +241,7 @@ class MemoryClient:
 
 
 def _copy(resource: R) -> R:
-    """Through the wire form: as deep as anybody may change it."""
+    """As deep as anybody may change it. A block is large and read at every call, so it does not take the wire form."""
+    if isinstance(resource, IPAMBlock):
+        return cast("R", blocks.copy_of(resource))
     return msgspec.json.decode(msgspec.json.encode(resource), type=type(resource))
