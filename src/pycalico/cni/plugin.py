@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 _MTU_FILE = Path("/var/lib/calico/mtu")
 _DELETE_TRIES = 5
 #: A DEL that takes longer is finished later: runtimes give up on slow ones and keep the pod.
-_DELETE_S = 8.0
+_DELETE_S = 6.0
 _CONTAINER_NAME = 11
 
 
@@ -56,7 +56,8 @@ def add(invocation: Invocation) -> dict[str, Any]:
     kind = config.dataplane_options.get("type", "")
     if kind:
         raise CNIError(f"Invalid dataplane type: {kind}")
-    existing = call.existing_endpoint()
+    # The first read that no memory answers.
+    existing = readiness.patiently(readiness.ADD_PATIENCE_S, call.existing_endpoint)
     if not arguments.is_kubernetes and existing is not None:
         return call.joined(existing)
     return call.networked(existing)
@@ -131,7 +132,7 @@ class Call:
                 forwarding=config.container_settings.allow_ip_forwarding,
                 routes=self._routes(),
             )
-            links.check_netns(self.invocation.netns)
+            links.check_netns(self.invocation.netns, arguments.netns)
             endpoint.spec.mac = links.connect(pair)
             if not config.policy.type:
                 self._ensure_profile()
