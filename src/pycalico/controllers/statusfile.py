@@ -63,19 +63,23 @@ class StatusFile:
             return self._status.readiness.get(name, Condition(ready=False)).ready
 
     def _write(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        data = msgspec.json.encode(self._status)
-        try:
-            descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".status-")
-        except PermissionError:
-            # Images that hand us the file but not its directory.
-            self._path.write_bytes(data)
-            return
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(data)
-            os.chmod(temporary, 0o644)  # noqa: PTH101 - of a bare name
-            os.replace(temporary, self._path)  # noqa: PTH105
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(self._path, msgspec.json.encode(self._status))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Readers see the old file or the new one. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".status-")
+    except PermissionError:
+        # Images that hand us the file but not its directory.
+        path.write_bytes(data)
+        return
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+        os.chmod(temporary, 0o644)  # noqa: PTH101 - of a bare name
+        os.replace(temporary, path)  # noqa: PTH105
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -63,7 +63,7 @@ class _Check:
 
     def _load_blocks(self) -> None:
         _say("Loading all IPAM blocks...")
-        found = self._client.list(IPAMBlock).items
+        found = list(survey.each(self._client, IPAMBlock))
         _say(f"Found {len(found)} IPAM blocks.")
         count = 0
         for each in found:
@@ -92,7 +92,7 @@ class _Check:
         _say(f"Found {count} node tunnel IPs.\n")
         _say("Loading all workload endpoints.")
         count = 0
-        for endpoint in self._client.list(WorkloadEndpoint).items:
+        for endpoint in survey.each(self._client, WorkloadEndpoint):
             meta = endpoint.metadata
             for ip in survey.endpoint_addresses(endpoint):
                 self._survey.add_use(ip, f"Workload({meta.namespace}/{meta.name})")
@@ -106,7 +106,7 @@ class _Check:
             each.spec.handle_id: Handle(
                 each.spec.handle_id, each.metadata.uid or None, each.metadata.resource_version
             )
-            for each in self._client.list(IPAMHandle).items
+            for each in survey.each(self._client, IPAMHandle)
         }
 
     def _show_nodes(self) -> None:

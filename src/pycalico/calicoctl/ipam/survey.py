@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import msgspec
 
+from pycalico.api.meta import R
 from pycalico.api.v3.ipam import IPAMBlock
 from pycalico.api.v3.node import Node
 from pycalico.api.v3.workloadendpoint import WorkloadEndpoint
 from pycalico.calicoctl.ipam import address
 from pycalico.calicoctl.ipam.address import Range
 from pycalico.calicoctl.ipam.report import Allocation
+from pycalico.datastore.client import Client
 from pycalico.ipam import block as blocks
 from pycalico.ipam.block import Holder
 
@@ -71,6 +74,13 @@ class Survey(msgspec.Struct):
         for each in self.allocations.get(ip, ()):
             each.in_use = True
             each.owners = [*(each.owners or ()), user]
+
+
+def each(client: Client, kind: type[R]) -> Iterator[R]:
+    """All objects of the kind, a page at a time where the datastore can do that."""
+    driver: Any = getattr(client, "driver", client)
+    stream = getattr(driver, "each", None)
+    return stream(kind) if stream is not None else iter(client.list(kind).items)
 
 
 def node_addresses(node: Node) -> Iterator[str]:

@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CONNECT_S = 10.0
-_READ_S = 30.0
+READ_S = 30.0
 _KEPT = 4
 _UNAUTHENTICATED = 16
 _PERMISSION_DENIED = 7
@@ -45,11 +45,15 @@ class KeyValue(msgspec.Struct):
     value: bytes = b""
     mod_revision: str = "0"
     create_revision: str = "0"
+    version: str = "0"
 
 
 class RangeAnswer(msgspec.Struct):
+    """``more``: there are further keys than the limit let through."""
+
     header: Header = msgspec.field(default_factory=Header)
     kvs: list[KeyValue] = []
+    more: bool = False
 
 
 class _OperationAnswer(msgspec.Struct):
@@ -60,6 +64,11 @@ class TxnAnswer(msgspec.Struct):
     header: Header = msgspec.field(default_factory=Header)
     succeeded: bool = False
     responses: list[_OperationAnswer] = []
+
+    @property
+    def ranges(self) -> list[RangeAnswer]:
+        """What each read of the transaction found, in order."""
+        return [each.response_range for each in self.responses if each.response_range is not None]
 
     @property
     def found(self) -> KeyValue | None:
@@ -112,8 +121,9 @@ def prefix_end(prefix: str) -> str:
 class Gateway:
     """Connections to one etcd cluster; may be used from several threads."""
 
-    def __init__(self, config: DatastoreConfig) -> None:
+    def __init__(self, config: DatastoreConfig, *, read_s: float = READ_S) -> None:
         """Raises Invalid when endpoints or certificates cannot be used. Connects on the first request."""
+        self._read_s = read_s
         if config.etcd_discovery_srv:
             if config.etcd_endpoints:
                 raise Invalid(
@@ -151,6 +161,18 @@ class Gateway:
         if keys_only:
             body["keys_only"] = True
         return self.call("/v3/kv/range", body, RangeAnswer)
+
+    def pages(self, prefix: str, size: int) -> Iterator[RangeAnswer]:
+        """All keys under ``prefix`` as of one revision, ``size`` at a time: memory does not grow with their number."""
+        body: dict[str, Any] = {"key": b64(prefix), "range_end": prefix_end(prefix), "limit": size}
+        while True:
+            answer = self.call("/v3/kv/range", body, RangeAnswer)
+            body["revision"] = body.get("revision") or answer.header.revision
+            answer.header.revision = body["revision"]
+            yield answer
+            if not answer.more or not answer.kvs:
+                return
+            body["key"] = b64(answer.kvs[-1].key + b"\0")
 
     def put_if(self, key: str, value: bytes, revision: str | None, lease: str = "") -> TxnAnswer:
         """Writes if the key is at ``revision`` (None: absent); otherwise reads it. ``revision`` "" always writes."""
@@ -278,7 +300,7 @@ class Gateway:
     def _connect(self) -> Connection:
         scheme, host, port = _parts(self._endpoints[0])
         tls = self._tls if scheme == "https" else None
-        return Connection(host, port, tls, connect_s=_CONNECT_S, read_s=_READ_S)
+        return Connection(host, port, tls, connect_s=min(_CONNECT_S, self._read_s), read_s=self._read_s)
 
     def _connect_stream(self) -> http.client.HTTPConnection:
         import http.client  # noqa: PLC0415
