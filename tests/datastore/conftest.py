@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from etcd_process import EtcdProcess
 
 from pycalico.datastore.kubernetes.crds import crds
 from pycalico.datastore.kubernetes.rest import path_of
@@ -67,3 +68,11 @@ def core_objects(kubernetes):
     yield create
     for path in reversed(made):
         kubernetes.rest.delete(path, grace_s=0)
+
+
+@pytest.fixture(scope="session")
+def etcd(tmp_path_factory):
+    """A real etcd, shared by the tests of this folder: leave nothing in it."""
+    process = EtcdProcess(tmp_path_factory.mktemp("etcd")).wait()
+    yield process
+    process.close()
