@@ -11,7 +11,16 @@ from pycalico.api.meta import API_VERSION, Resource
 
 #: Kinds that programs keep among themselves; nobody writes them by hand.
 _INTERNAL = frozenset(
-    ["BlockAffinity", "CalicoNodeStatus", "IPAMBlock", "IPAMConfig", "IPAMHandle", "KubernetesEndpointSlice", "KubernetesNetworkPolicy", "KubernetesService"]
+    [
+        "BlockAffinity",
+        "CalicoNodeStatus",
+        "IPAMBlock",
+        "IPAMConfig",
+        "IPAMHandle",
+        "KubernetesEndpointSlice",
+        "KubernetesNetworkPolicy",
+        "KubernetesService",
+    ]
 )
 _LIST_META = {"selfLink", "resourceVersion", "continue", "remainingItemCount"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from typing import Generic
 
@@ -39,7 +40,13 @@ class CRDStore(Generic[R]):
 
     def create(self, resource: R) -> R:
         key = self._key(resource.metadata.namespace, resource.metadata.name)
-        written = metadata.to_crd(resource)
+        new = resource
+        if not resource.metadata.creation_timestamp:
+            # The time that other readers show is the one in the annotation.
+            now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            stamped = msgspec.structs.replace(resource.metadata, creation_timestamp=now)
+            new = msgspec.structs.replace(resource, metadata=stamped)
+        written = metadata.to_crd(new)
         written.metadata.name = self._name(written.metadata.name)
         try:
             return self._decode(self._rest.request("POST", self._path(key, named=False), body=written))

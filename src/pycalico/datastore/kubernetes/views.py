@@ -282,7 +282,7 @@ class Profiles:
         space, _, account = name.removeprefix(names.SERVICE_ACCOUNT_PROFILE_PREFIX).partition(".")
         if name.startswith(names.SERVICE_ACCOUNT_PROFILE_PREFIX) and account:
             return profile_convert.from_service_account(self._accounts.fetch(account, space, key))
-        raise NotFound(key, f"Invalid name {name}")
+        raise Invalid(f"Invalid name {name}")
 
     def watch(self, namespace: str, *, revision: str, name: str) -> MergedWatch:  # noqa: ARG002
         spaces, _, accounts = revision.partition("/")
