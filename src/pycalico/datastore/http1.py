@@ -54,6 +54,11 @@ class Answer:
             yield rest
 
 
+def _plain(host: str) -> Any:
+    """As bytes where it can be: a str is sent through the codec for international names, which takes 2 ms to load."""
+    return host.encode() if host.isascii() else host
+
+
 class Connection:
     """Raises OSError, from the constructor when nobody listens. ``tls`` is an ``ssl.SSLContext`` or None.
 
@@ -71,12 +76,12 @@ class Connection:
         server_name: str = "",
     ) -> None:
         self._host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._socket = socket.create_connection((host, port), timeout=connect_s)
+        self._socket = socket.create_connection((_plain(host), port), timeout=connect_s)
         try:
             for option in _OPTIONS:
                 self._socket.setsockopt(*option)
             if tls is not None:
-                self._socket = tls.wrap_socket(self._socket, server_hostname=server_name or host)
+                self._socket = tls.wrap_socket(self._socket, server_hostname=_plain(server_name or host))
             self._socket.settimeout(read_s)
         except OSError:
             self._socket.close()

@@ -8,7 +8,7 @@ follow the datastore use the driver itself.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 import msgspec
@@ -18,7 +18,7 @@ from pycalico.api.kinds import KINDS, kind_of
 from pycalico.api.meta import Key, ObjectMeta, R, Resource, ResourceList
 from pycalico.datastore import cleanup, endpointname
 from pycalico.datastore.cleanup import IPAM
-from pycalico.datastore.client import Client, Event, Watch
+from pycalico.datastore.client import Client, Event, Watch, Write
 from pycalico.datastore.errors import AlreadyExists, Conflict, Invalid, NotFound, NotSupported
 
 if TYPE_CHECKING:
@@ -137,6 +137,14 @@ class TypedClient:
             raise _default_allow("Delete", "deleted")
         found = self.driver.delete(kind, _stored(kind, name), namespace, revision=revision, uid=uid)
         return self._shown(found) if found is not None else None
+
+    @property
+    def transacts(self) -> bool:
+        """Transactions are the driver's: what they write is not looked at."""
+        return False
+
+    def transact(self, writes: Sequence[Write]) -> Sequence[Resource]:  # noqa: ARG002
+        raise NotSupported("Transact", "")
 
     def watch(self, kind: type[R], namespace: str = "", *, revision: str = "", name: str = "") -> Watch[R]:
         watch = self.driver.watch(

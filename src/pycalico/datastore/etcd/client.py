@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, cast
 
 from pycalico.api.kinds import kind_of
-from pycalico.api.meta import R, ResourceList
-from pycalico.datastore.client import Watch
+from pycalico.api.meta import R, Resource, ResourceList
+from pycalico.datastore.client import Watch, Write
 from pycalico.datastore.config import DatastoreConfig
 from pycalico.datastore.errors import AlreadyExists, Conflict, Invalid, NotFound, NotSupported
 from pycalico.datastore.etcd import keys
-from pycalico.datastore.etcd.gateway import Gateway
+from pycalico.datastore.etcd.gateway import Change, Gateway
 from pycalico.datastore.etcd.stores import Store
 
 _PROFILE, _DEFAULT_ALLOW = "Profile", "projectcalico-default-allow"
@@ -22,6 +23,8 @@ _KUBERNETES_ONLY = frozenset(("KubernetesNetworkPolicy", "KubernetesService", "K
 
 class EtcdClient:
     """``gateway`` stays usable for keys that are no resources."""
+
+    transacts = True
 
     def __init__(self, config: DatastoreConfig) -> None:
         """Raises Invalid for endpoints or certificates that cannot be used. Connects on the first call."""
@@ -113,6 +116,28 @@ class EtcdClient:
         if not answer.succeeded:
             raise Conflict(identity) if answer.found is not None else NotFound(identity)
         return current
+
+    def transact(self, writes: Sequence[Write]) -> Sequence[Resource]:
+        changes = []
+        for write in writes:
+            store, resource = self._store(type(write.resource)), _copy(write.resource)
+            revision: str | None = resource.metadata.resource_version
+            if write.verb == "create":
+                store.fresh(resource)
+                revision = None
+            value = None if write.verb == "delete" else store.encode(resource)
+            changes.append(Change(store.key_of(resource), value, revision))
+        answer = self.gateway.all_or_none(changes)
+        if not answer.succeeded:
+            found = answer.revisions
+            for write, change in zip(writes, changes, strict=True):
+                if found.get(change.key) != change.revision:
+                    raise Conflict(write.resource.key)
+            raise Conflict(writes[0].resource.key)
+        stored = [_copy(write.resource) for write in writes]
+        for resource in stored:
+            resource.metadata.resource_version = answer.header.revision
+        return stored
 
     def watch(self, kind: type[R], namespace: str = "", *, revision: str = "", name: str = "") -> Watch[R]:
         # Loaded by the programs that stay, not by calicoctl.

@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -68,6 +68,24 @@ class TxnAnswer(msgspec.Struct):
             if answer.response_range is not None and answer.response_range.kvs:
                 return answer.response_range.kvs[0]
         return None
+
+    @property
+    def revisions(self) -> dict[str, str]:
+        """Key → revision of everything that the failure branch read and found."""
+        return {
+            kv.key.decode(): kv.mod_revision
+            for answer in self.responses
+            if answer.response_range is not None
+            for kv in answer.response_range.kvs
+        }
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A part of a transaction: ``value`` None deletes. ``revision``: where the key has to be, None for absent."""
+
+    key: str
+    value: bytes | None
+    revision: str | None
 
 
 class _Refusal(msgspec.Struct):
@@ -145,15 +163,25 @@ class Gateway:
         """Deletes if the key is at ``revision`` ("": whatever it is at, if it is there); otherwise reads it."""
         return self._txn(key, revision, {"request_delete_range": {"key": b64(key)}}, exists=True)
 
+    def all_or_none(self, changes: Sequence[Change]) -> TxnAnswer:
+        """All changes if every key is where it has to be; otherwise reads the keys. etcd takes 128 of them at most."""
+        body = {
+            "compare": [part for change in changes for part in _compare(change.key, change.revision)],
+            "success": [
+                {"request_delete_range": {"key": b64(change.key)}}
+                if change.value is None
+                else {"request_put": {"key": b64(change.key), "value": b64(change.value)}}
+                for change in changes
+            ],
+            "failure": [{"request_range": {"key": b64(change.key)}} for change in changes],
+        }
+        return self.call("/v3/kv/txn", body, TxnAnswer)
+
     def _txn(
         self, key: str, revision: str | None, operation: Mapping[str, Any], *, exists: bool = False
     ) -> TxnAnswer:
-        compare: list[dict[str, Any]] = []
-        if revision is None:
-            compare = [{"key": b64(key), "target": "VERSION", "result": "EQUAL", "version": "0"}]
-        elif revision:
-            compare = [{"key": b64(key), "target": "MOD", "result": "EQUAL", "mod_revision": revision}]
-        elif exists:
+        compare = _compare(key, revision)
+        if exists and not compare:
             compare = [{"key": b64(key), "target": "VERSION", "result": "GREATER", "version": "0"}]
         body = {
             "compare": compare,
@@ -294,6 +322,15 @@ class Gateway:
     def _unreachable(self, cause: BaseException | None) -> Unavailable:
         where = ",".join(self._endpoints)
         return Unavailable(f"cannot reach etcd at {where}: {getattr(cause, 'strerror', None) or cause}")
+
+
+def _compare(key: str, revision: str | None) -> list[dict[str, Any]]:
+    """``revision`` None: absent; "": no matter."""
+    if revision is None:
+        return [{"key": b64(key), "target": "VERSION", "result": "EQUAL", "version": "0"}]
+    if revision:
+        return [{"key": b64(key), "target": "MOD", "result": "EQUAL", "mod_revision": revision}]
+    return []
 
 
 _JSON = {"Content-Type": "application/json"}
