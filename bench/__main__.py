@@ -6,7 +6,7 @@ import sys
 
 from bench import world
 
-NAMES = ("calicoctl", "cni", "controllers", "ipam")
+NAMES = ("calicoctl", "cni", "controllers", "ipam", "watch")
 
 
 def main() -> int:

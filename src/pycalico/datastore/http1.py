@@ -46,12 +46,19 @@ class Answer:
 
     def lines(self) -> Iterator[bytes]:
         """Each line of a streamed body as it comes. Raises OSError, from `Connection.end` also."""
-        rest = b""
+        rest: list[bytes] = []
         for piece in self.connection.pieces(self.fields):
-            *whole, rest = (rest + piece).split(b"\n")
+            if b"\n" not in piece:
+                # A line may be megabytes long and come in many pieces: they are joined once.
+                rest.append(piece)
+                continue
+            first, *whole = piece.split(b"\n")
+            yield b"".join([*rest, first])
+            rest = [whole.pop()]
             yield from whole
-        if rest:
-            yield rest
+        last = b"".join(rest)
+        if last:
+            yield last
 
 
 def _plain(host: str) -> Any:

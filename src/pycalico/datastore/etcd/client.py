@@ -73,7 +73,7 @@ class EtcdClient:
             try:
                 found = store.decode(kv.key.decode(), kv.value)
             except Invalid as error:
-                _warn("leaving out a %s: %s", store.kind.name, error)
+                _reject(store.kind.name, error)
                 continue
             if found is not None and found.metadata.name.startswith(name_prefix):
                 found.metadata.resource_version = kv.mod_revision
@@ -90,7 +90,7 @@ class EtcdClient:
                 try:
                     found = store.decode(kv.key.decode(), kv.value)
                 except Invalid as error:
-                    _warn("leaving out a %s: %s", store.kind.name, error)
+                    _reject(store.kind.name, error)
                     continue
                 if found is not None:
                     found.metadata.resource_version = kv.mod_revision
@@ -200,10 +200,10 @@ def _default_allow() -> Any:
     return defaultallow
 
 
-def _warn(text: str, *arguments: object) -> None:
-    import logging  # noqa: PLC0415 (nothing to say, nothing to load)
+def _reject(kind: str, reason: object) -> None:
+    from pycalico.datastore import rejects  # noqa: PLC0415 (nothing to say, nothing to load)
 
-    logging.getLogger(__name__).warning(text, *arguments)
+    rejects.report(kind, reason)
 
 
 def _copy(resource: R) -> R:

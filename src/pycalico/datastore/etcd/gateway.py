@@ -1,7 +1,7 @@
 """etcd's JSON gateway (``/v3/kv/range`` and the like) over HTTP: bytes in, structs out.
 
-Requests go over connections of ``http1``, since calicoctl starts anew for every command and a larger client
-costs more to load than the request takes; watches over the standard library's client. Endpoints are tried in turn; the first that answers is kept.
+Requests and watches go over connections of ``http1``, since calicoctl starts anew for every command and a larger client
+costs more to load than the request takes. Endpoints are tried in turn; the first that answers is kept.
 """
 
 from __future__ import annotations
@@ -9,24 +9,22 @@ from __future__ import annotations
 import binascii
 import os
 import re
-import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from pycalico.datastore.config import DatastoreConfig
 from pycalico.datastore.errors import DatastoreError, Invalid, RevisionExpired, Unauthorized, Unavailable
-from pycalico.datastore.http1 import Connection
-
-if TYPE_CHECKING:
-    import http.client
+from pycalico.datastore.http1 import Answer, Connection
 
 T = TypeVar("T")
 
-_CONNECT_S = 10.0
+_CONNECT_S = 5.0
 READ_S = 30.0
+#: A watch may be silent: etcd reports progress every ten minutes, and TCP finds a dead connection much sooner.
+_SILENCE_S = 1500.0
 _KEPT = 4
 _UNAUTHENTICATED = 16
 _PERMISSION_DENIED = 7
@@ -230,30 +228,32 @@ class Gateway:
             raise self._placed(error)
         raise AssertionError
 
-    def stream(self, path: str, body: object) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    def stream(self, path: str, body: object) -> Answer:
         """An open answer whose lines arrive as they happen, on a connection of its own."""
-        import http.client  # noqa: PLC0415 (for those who watch)
-
         data = msgspec.json.encode(body)
-        headers = self._headers()
-        last: OSError | http.client.HTTPException | None = None
-        for _ in range(len(self._endpoints)):
-            connection: http.client.HTTPConnection | None = None
+        last: OSError | None = None
+        again = bool(self._user)
+        tries = len(self._endpoints)
+        while tries:
+            headers = self._headers()
+            connection: Connection | None = None
             try:
-                connection = self._connect_stream()
-                connection.request("POST", path, data, headers)
-                response = connection.getresponse()
-            except (OSError, http.client.HTTPException) as error:
+                connection = self._connect()
+                answer = connection.request("POST", path, headers, data, stream=True, read_s=_SILENCE_S)
+            except OSError as error:
                 last = error
+                tries -= 1
                 if connection is not None:
                     connection.close()
                 self._rotate()
                 continue
-            if response.status >= 300:
-                answer = response.read()
-                connection.close()
-                raise refusal(response.status, answer)
-            return connection, response
+            if answer.status < 300:
+                return answer
+            connection.close()
+            refused = refusal(answer.status, answer.body)
+            if not (isinstance(refused, Unauthorized) and again):
+                raise self._placed(refused)
+            self._token, again = "", False
         raise self._unreachable(last)
 
     def close(self) -> None:
@@ -301,28 +301,6 @@ class Gateway:
         scheme, host, port = _parts(self._endpoints[0])
         tls = self._tls if scheme == "https" else None
         return Connection(host, port, tls, connect_s=min(_CONNECT_S, self._read_s), read_s=self._read_s)
-
-    def _connect_stream(self) -> http.client.HTTPConnection:
-        import http.client  # noqa: PLC0415
-
-        scheme, host, port = _parts(self._endpoints[0])
-        if scheme == "https":
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, port, timeout=_CONNECT_S, context=self._tls
-            )
-        else:
-            connection = http.client.HTTPConnection(host, port, timeout=_CONNECT_S)
-        try:
-            connection.connect()
-            # A watch may be silent for long: the kernel finds out whether the server is still there.
-            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
-            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 25_000)
-            connection.sock.settimeout(None)
-        except OSError:
-            connection.close()
-            raise
-        return connection
 
     def _keep(self, connection: Connection) -> None:
         with self._lock:
