@@ -54,9 +54,11 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
     node = environ.get("NODENAME", "")
     if not node:
         raise UnknownNode("NODENAME is not set: start-up writes it to /var/lib/calico/nodename")
+    bird = 1
     try:
         felix_routes = daemon.felix_writes_routes(environ)
-    except daemon.Missing as error:
+        bird = 2 if daemon.flavour() is daemon.Flavour.BIRD_2 else 1
+    except (daemon.Missing, daemon.Refused) as error:
         log.warning("%s; routes to other nodes are left to Felix", error)
         felix_routes = True
     protocol = environ.get("FELIX_DEVICEROUTEPROTOCOL", "")
@@ -71,6 +73,7 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
         # Felix's own default is on, and its environment wins over its configuration in the datastore.
         felix_ipv6=environ.get("FELIX_IPV6SUPPORT", "").lower() not in ("false", "0", "no", "n", "f"),
         felix_protocol=80 if number == _BOOT else number,
+        bird=bird,
     )
 
 
