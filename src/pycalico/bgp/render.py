@@ -128,7 +128,9 @@ def _base_protocols(parts: FamilyRouting, settings: Settings) -> Iterator[str]:
     if settings.felix_writes(parts.family) and parts.mesh:
         # Felix's routes to other nodes' blocks are not this node's to announce: with add paths they would be.
         protocol = settings.felix_protocol
-        imported = f"import filter {{ if (defined(krt_source) && (krt_source = {protocol})) then reject; accept; }};"
+        imported = (
+            f"import filter {{ if (defined(krt_source) && (krt_source = {protocol})) then reject; accept; }};"
+        )
     yield from _channel(parts, [imported, "export filter calico_kernel_programming;"])
     yield "  graceful restart;"
     yield "  merge paths on;"

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pycalico.base import log as base_log
-from pycalico.bgp import daemon
+from pycalico.bgp import confdstatus, daemon
 from pycalico.bgp.inputs import Settings
 from pycalico.bgp.routing import UnknownNode
+from pycalico.confd import metrics
 from pycalico.confd.files import ConfigDirectory
 from pycalico.confd.loop import Loop
 from pycalico.confd.reload import Reloader
@@ -42,6 +43,7 @@ def run(directory: str = DEFAULT_DIRECTORY, *, once: bool = False, keep_stage: b
         if once:
             loop.run_once()
         else:
+            metrics.serve(environ, lambda: confdstatus.metrics(loop.status))
             loop.run()
     except (DatastoreError, UnknownNode, daemon.Refused, OSError) as error:
         log.critical("%s", error)
@@ -92,6 +94,7 @@ def _loop(directory: Path, environ: Mapping[str, str], *, keep_stage: bool) -> L
         Reloader(),
         service_client=service_client,
         follow_log_level=not environ.get("BGP_LOGSEVERITYSCREEN"),
+        status_file=confdstatus.PATH,
     )
     loop.use_secrets(Secrets(rest, environ.get("NAMESPACE", "") or "kube-system", loop.wake.set))
     return loop

@@ -43,7 +43,7 @@ ROUTES_2 = """\
  10.0.0.0/24          unicast [direct1 13:42:56.857] * (240)
  	dev lo
 0000 
-""".split("\n")  # noqa: W291, SIM905, E101, W191
+""".split("\n")  # noqa: W291, SIM905, E101
 
 
 def test_bird_2():
