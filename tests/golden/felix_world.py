@@ -203,6 +203,9 @@ class FelixWorld:
             private = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTRY, "felix"]
             self._felix = self._start([*private, program], self._log)
 
+    def signal(self, number):
+        self._felix.send_signal(number)
+
     def exit_code(self, timeout_s):
         return self._felix.wait(timeout_s)
 
