@@ -18,7 +18,7 @@ from bench import world
 from pycalico.api.meta import ObjectMeta
 from pycalico.api.v3.workloadendpoint import WorkloadEndpoint, WorkloadEndpointSpec
 from pycalico.controllers.runconfig import default_configuration
-from pycalico.datastore.etcd.bulk import MOST, Bulk, Found, Write
+from pycalico.datastore.etcd.bulk import MOST, Bulk, Found, Swap
 from pycalico.datastore.etcd.gateway import b64
 from pycalico.datastore.kubernetes.rest import MERGE_PATCH, path_of
 from pycalico.datastore.open import open_client
@@ -113,7 +113,7 @@ class Cluster:
         bulk = Bulk(self.client, WorkloadEndpoint)
         for start in range(0, PODS, MOST):
             writes = [_endpoint(number) for number in range(start, min(start + MOST, PODS))]
-            assert bulk.write(writes)
+            assert bulk.swap(writes)
 
     def count(self, plural):
         body = {"key": b64(_ROOT + plural), "range_end": b64(_ROOT + plural[:-1] + "0"), "count_only": True}
@@ -306,7 +306,7 @@ def _endpoint(number):
             interface_name=f"cali{number:011}",
         ),
     )
-    return Write(Found(_in(number), _endpoint_name(number)), endpoint)
+    return Swap(Found(_in(number), _endpoint_name(number)), endpoint)
 
 
 def _labels(cluster, key):

@@ -11,7 +11,7 @@ from pycalico.api.v3.profile import Profile
 from pycalico.controllers.compaction import KEY
 from pycalico.controllers.runconfig import default_configuration
 from pycalico.datastore.errors import NotFound, RevisionExpired
-from pycalico.datastore.etcd.bulk import Bulk, Found, Write
+from pycalico.datastore.etcd.bulk import Bulk, Found, Swap
 from pycalico.datastore.kubernetes.rest import path_of
 
 POLICY = ROOT + "networkpolicies/web/knp.default."
@@ -164,11 +164,11 @@ def test_bulk_writes_all_or_nothing_and_pages_through_everything(etcd):
     names = [f"p{number:04}" for number in range(1234)]
     for start in range(0, len(names), 100):
         part = names[start : start + 100]
-        assert bulk.write([Write(found, Profile(metadata=ObjectMeta(name=found.name))) for found in
+        assert bulk.swap([Swap(found, Profile(metadata=ObjectMeta(name=found.name))) for found in
                            bulk.read([("", name) for name in part])])  # fmt: skip
     assert [found.name for found in bulk.scan()] == names
     stale = bulk.read([("", "p0000"), ("", "p0001"), ("", "new")])
-    assert bulk.write([Write(stale[0], None)])
+    assert bulk.swap([Swap(stale[0], None)])
     # One of the three has changed since: none is written.
-    assert not bulk.write([Write(each, Profile(metadata=ObjectMeta(name=each.name))) for each in stale])
+    assert not bulk.swap([Swap(each, Profile(metadata=ObjectMeta(name=each.name))) for each in stale])
     assert bulk.read([("", "new")]) == [Found("", "new")]

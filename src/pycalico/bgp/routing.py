@@ -50,7 +50,7 @@ class Neighbour(msgspec.Struct, frozen=True):
 class FamilyRouting(msgspec.Struct):
     """One of the two BIRDs. ``address`` is "" when the node has none of the family: then nothing is peered.
 
-    ``mesh`` is None where the mesh is off; ``debug`` is all, states or "".
+    ``mesh`` is None where the mesh is off; ``debug`` is all, states or ""; ``bird`` as in Settings.
     """
 
     family: int
@@ -72,6 +72,7 @@ class FamilyRouting(msgspec.Struct):
     rejected_cidrs: list[str]
     reflected_ranges: list[str]
     pools: list[Pool]
+    bird: int = 1
 
 
 class Routing(msgspec.Struct):
@@ -132,6 +133,7 @@ def _family(
         rejected_cidrs=_ordered(service.rejected, family),
         reflected_ranges=[str(net) for net in reflected],
         pools=_pools(family, inputs, problems),
+        bird=settings.bird,
     )
 
 

@@ -23,7 +23,7 @@ from pycalico.controllers.source import (
     MirroredPolicy,
     MirroredServiceAccount,
 )
-from pycalico.datastore.etcd.bulk import Found, Write
+from pycalico.datastore.etcd.bulk import Found, Swap
 from pycalico.datastore.kubernetes import core
 from pycalico.datastore.kubernetes.convert import networkpolicy as policy_convert
 from pycalico.datastore.kubernetes.convert import profile as profile_convert
@@ -47,7 +47,7 @@ class Copying(Protocol[R]):
     def take(self, update: Update) -> Target | None:
         """Notes a change of Kubernetes'; returns the key that may have to be written for it."""
 
-    def look(self, found: Found[R]) -> Write[R] | None:
+    def look(self, found: Found[R]) -> Swap[R] | None:
         """What to do about a key as it is."""
 
     def missing(self, seen: set[Target]) -> Iterable[Target]:
@@ -87,12 +87,12 @@ class Copies(Generic[R]):
         self._wanted[target] = value.wanted
         return target
 
-    def look(self, found: Found[R]) -> Write[R] | None:
+    def look(self, found: Found[R]) -> Swap[R] | None:
         target = (found.namespace, found.name)
         if not found.name.startswith(self._prefix):
             return None
         if target not in self._wanted:
-            return Write(found, None) if found.revision != "0" else None
+            return Swap(found, None) if found.revision != "0" else None
         wanted = self._wanted[target]
         if wanted is None:
             return None
@@ -100,11 +100,11 @@ class Copies(Generic[R]):
         if resource is not None:
             if encode(resource.spec) == wanted:
                 return None
-            return Write(found, msgspec.structs.replace(resource, spec=self._spec.decode(wanted)))
+            return Swap(found, msgspec.structs.replace(resource, spec=self._spec.decode(wanted)))
         new: Any = self.target()
         new.metadata = ObjectMeta(name=found.name, namespace=found.namespace)
         new.spec = self._spec.decode(wanted)
-        return Write(found, new)
+        return Swap(found, new)
 
     def missing(self, seen: set[Target]) -> Iterable[Target]:
         return [key for key, wanted in self._wanted.items() if wanted is not None and key not in seen]
@@ -131,7 +131,7 @@ class EndpointLabels:
             return None
         return key.namespace, names.workload_endpoint(pod.node, "k8s", key.name, "eth0")
 
-    def look(self, found: Found[WorkloadEndpoint]) -> Write[WorkloadEndpoint] | None:
+    def look(self, found: Found[WorkloadEndpoint]) -> Swap[WorkloadEndpoint] | None:
         endpoint = found.resource
         if endpoint is None or endpoint.spec.orchestrator != "k8s":
             return None
@@ -141,7 +141,7 @@ class EndpointLabels:
         labels = _wanted_labels(pod)
         if endpoint.metadata.labels == labels and endpoint.spec.service_account_name == pod.service_account:
             return None
-        return Write(
+        return Swap(
             found,
             msgspec.structs.replace(
                 endpoint,

@@ -20,7 +20,7 @@ from pycalico.controllers.informers import Informers
 from pycalico.controllers.runconfig import MirrorConfig
 from pycalico.controllers.workqueue import WorkQueue
 from pycalico.datastore.errors import DatastoreError, Unavailable
-from pycalico.datastore.etcd.bulk import MOST, Bulk, Write
+from pycalico.datastore.etcd.bulk import MOST, Bulk, Swap
 from pycalico.datastore.etcd.client import EtcdClient
 
 log = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ class Mirror(Generic[R]):
             raise Unavailable("not known to lead any more, nothing is written")
         if len(keys) > 1:
             try:
-                if self._bulk.write(writes):
+                if self._bulk.swap(writes):
                     self._tell(writes)
                     return set(keys)
             except Unavailable:
@@ -156,7 +156,7 @@ class Mirror(Generic[R]):
                 log.info("%s controller: %s; one by one", self._name, error)
             # One of them changed meanwhile, or is refused: the others shall not wait for it.
             return {key for key in keys if self._settle_one(key)}
-        if not self._bulk.write(writes):
+        if not self._bulk.swap(writes):
             log.info("%s controller: %s changed meanwhile, looking again", self._name, _shown(keys[0]))
             return set()
         self._tell(writes)
@@ -171,7 +171,7 @@ class Mirror(Generic[R]):
             log.warning("%s controller: %s: %s; trying again", self._name, _shown(key), error)
             return False
 
-    def _tell(self, writes: list[Write[R]]) -> None:
+    def _tell(self, writes: list[Swap[R]]) -> None:
         if not log.isEnabledFor(logging.INFO):
             return
         for write in writes:

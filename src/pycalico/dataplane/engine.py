@@ -16,23 +16,28 @@ from pycalico.calc.messages import InSync, Message, WorkloadEndpointID
 from pycalico.dataplane import mtu, schedule
 from pycalico.dataplane.assembly import Assembly, assemble
 from pycalico.dataplane.config import DataplaneConfig
+from pycalico.dataplane.drivers.chains import OUR_CHAIN
+from pycalico.dataplane.drivers.iptables import BUILT_IN, Table
 from pycalico.dataplane.drivers.routes import Routes
-from pycalico.dataplane.managers.plane import InterfacesChanged, Manager
+from pycalico.dataplane.managers.plane import TABLES, InterfacesChanged, Manager
 from pycalico.dataplane.managers.registry import make_managers
 from pycalico.dataplane.managers.status import OnStatus, StatusManager, file_name
 from pycalico.kernel import rtnetlink
 from pycalico.kernel.ifmonitor import InterfaceMonitor
 from pycalico.kernel.interfaces import Interfaces
 from pycalico.kernel.netlink import NetlinkError, Route
+from pycalico.kernel.nftmonitor import Change, NftMonitor
 from pycalico.reconcile.pipeline import Job, Pipeline
 
 log = logging.getLogger(__name__)
 
 _BATCH_MOST = 100
 _BATCH_S = 0.01
-_IDLE_S = 1.0
+_IDLE_S = 5.0
 _WORKERS = 8
 _HOST_CHECK_S = 30.0
+#: A change told so soon after we wrote the table is taken for ours.
+_OWN_CHANGE_S = 0.2
 _IPVS_DEVICE = "kube-ipvs0"
 
 
@@ -93,6 +98,7 @@ class Dataplane:
         self._events: deque[tuple[Route, bool]] = deque()
         self._changed_interfaces: set[str] = set()
         self._lost_events = False
+        self._foreign_changes: dict[tuple[int, str], str] = {}
         self._wake = threading.Condition()
         self._interfaces = Interfaces(self._interfaces_changed)
         self._saw_in_sync = False
@@ -129,6 +135,19 @@ class Dataplane:
             self._lost_events = True
             self._wake.notify()
 
+    def _tables_changed(self, changes: list[Change]) -> None:
+        with self._wake:
+            for change in changes:
+                ours = change.table in BUILT_IN and (not change.chain or OUR_CHAIN.match(change.chain))
+                if ours or change.chain in BUILT_IN.get(change.table, ()):
+                    self._foreign_changes[change.family, change.table] = change.by
+            self._wake.notify()
+
+    def _table_changes_lost(self) -> None:
+        with self._wake:
+            self._foreign_changes |= {(family, table): "" for family in (4, 6) for table in TABLES}
+            self._wake.notify()
+
     # ---- the loop
 
     def run(self, stop: threading.Event) -> None:
@@ -151,6 +170,9 @@ class Dataplane:
         ended = threading.Event()
         watcher = threading.Thread(target=monitor.run, args=(ended,), name="interfaces", daemon=True)
         watcher.start()
+        if self.assembly is not None and self.assembly.backend == "nft":
+            tables = NftMonitor(self._tables_changed, self._table_changes_lost)
+            threading.Thread(target=tables.run, args=(ended,), name="tables", daemon=True).start()
         workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="apply")
         try:
             self._loop(stop, workers)
@@ -223,7 +245,13 @@ class Dataplane:
             self._wake.wait_for(lambda: stop.is_set() or self._has_news(), at_most_s)
 
     def _has_news(self) -> bool:
-        return bool(self._queue or self._events or self._changed_interfaces or self._lost_events)
+        return bool(
+            self._queue
+            or self._events
+            or self._changed_interfaces
+            or self._lost_events
+            or self._foreign_changes
+        )
 
     # ---- what came in
 
@@ -236,6 +264,7 @@ class Dataplane:
                 names, self._changed_interfaces = self._changed_interfaces, set()
                 events, self._events = self._events, deque()
                 lost, self._lost_events = self._lost_events, False
+                changes, self._foreign_changes = self._foreign_changes, {}
             if names:
                 self._take_interfaces(names)
             for route, present in events:
@@ -243,6 +272,8 @@ class Dataplane:
             if lost and self.assembly:
                 for reconciler in (*self.assembly.routes.values(), *self.assembly.links):
                     reconciler.resync()
+            if changes:
+                self._take_table_changes(changes)
             for message in batch:
                 self._handle(message)
             if not batch or time.monotonic() - started > _BATCH_S:
@@ -321,6 +352,18 @@ class Dataplane:
         elif route not in known and target.is_ours(route):
             wanted = route.dst in reconciler.delta.wanted
             if wanted or not target.is_fresh(route.oif):
+                reconciler.resync()
+
+    def _take_table_changes(self, changes: dict[tuple[int, str], str]) -> None:
+        """Ours come back to us too; those are checked by the clock."""
+        assert self.assembly is not None  # noqa: S101
+        now_s = time.monotonic()
+        for reconciler in self.assembly.tables:
+            table = cast("Table", reconciler.target)
+            by = changes.get((table.programs.family, table.name))
+            is_own = table.last_write_s is not None and now_s - table.last_write_s < _OWN_CHANGE_S
+            if by is not None and not is_own:
+                log.info("%s was changed by %s: looking at it", reconciler.label, by or "somebody")
                 reconciler.resync()
 
     # ---- what goes out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Iterable
@@ -19,10 +20,11 @@ from pycalico.syncer.update import Update
 
 log = logging.getLogger(__name__)
 
-#: Between two lists at least this long, whatever happens.
-_BETWEEN_LISTS_S = 0.5
+#: Between two lists at least this long and up to a quarter more, whatever happens: many nodes relist at once.
+_BETWEEN_LISTS_S = 1.0
 _FIRST_DELAY_S = 1.0
-_MOST_DELAY_S = 10.0
+#: Short, so that a server that comes back is found within five seconds.
+_MOST_DELAY_S = 2.0
 #: A kind that the datastore cannot watch (its CRD is missing, say) is listed this often.
 _POLL_S = 5.0
 #: A watch that ends sooner than this counts as a failure, so that a server that closes at once is not hammered.
@@ -84,11 +86,12 @@ class Feed:
 
     def _run(self) -> None:
         revision = ""
-        listed_at = -_BETWEEN_LISTS_S
+        listed_at = -2 * _BETWEEN_LISTS_S
         while not self._stopping.is_set():
             try:
                 if not revision:
-                    self._stopping.wait(max(0.0, listed_at + _BETWEEN_LISTS_S - time.monotonic()))
+                    pause_s = _BETWEEN_LISTS_S * (1 + random.random() / 4)  # noqa: S311 (spreads load)
+                    self._stopping.wait(max(0.0, listed_at + pause_s - time.monotonic()))
                     listed_at = time.monotonic()
                     revision = self._list()
                 began = time.monotonic()

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 _SAVE_TRIES, _SAVE_WAIT_S = 3, 0.1
 _RESTORE_TRIES, _RESTORE_WAIT_S = 10, 0.001
 _LINE = re.compile(r"\bline:? (\d+)")
-_BUILT_IN = {
+BUILT_IN = {
     "raw": ("PREROUTING", "OUTPUT"),
     "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
     "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
@@ -62,7 +62,7 @@ class Table:
     def read(self) -> Mapping[str, SeenChain]:
         """Our chains, and the kernel chains with whatever is ours in them."""
         self._seen = self._dump()
-        built_in = _BUILT_IN[self.name]
+        built_in = BUILT_IN[self.name]
         # In nft a table that nobody uses yet has no chains at all.
         for chain in built_in:
             self._seen.setdefault(chain, SeenChain(()))

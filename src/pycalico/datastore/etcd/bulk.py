@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Generic
+from typing import Generic
 
 import msgspec
 
 from pycalico.api.meta import R
 from pycalico.datastore.errors import Invalid
 from pycalico.datastore.etcd.client import EtcdClient
-from pycalico.datastore.etcd.gateway import KeyValue, TxnAnswer, b64
+from pycalico.datastore.etcd.gateway import Change, KeyValue, TxnAnswer, b64
 
 #: etcd refuses transactions of more than 128 operations unless told otherwise.
 MOST = 100
@@ -35,7 +35,7 @@ class Found(msgspec.Struct, Generic[R]):
     broken: str = ""
 
 
-class Write(msgspec.Struct, Generic[R]):
+class Swap(msgspec.Struct, Generic[R]):
     """To be done if the key is still at ``found``'s revision. ``resource`` None deletes."""
 
     found: Found[R]
@@ -61,21 +61,17 @@ class Bulk(Generic[R]):
             found.append(self._found(namespace, name, kv) if kv else Found(namespace, name))
         return found
 
-    def write(self, writes: Iterable[Write[R]]) -> bool:
+    def swap(self, swaps: Iterable[Swap[R]]) -> bool:
         """All of them (at most ``MOST``), or nothing and False when one of the keys has changed meanwhile."""
-        compare: list[dict[str, Any]] = []
-        success: list[dict[str, Any]] = []
-        for write in writes:
-            key = b64(self._path(write.found.namespace, write.found.name))
-            compare.append(
-                {"key": key, "target": "MOD", "result": "EQUAL", "mod_revision": write.found.revision}
+        changes = [
+            Change(
+                self._path(swap.found.namespace, swap.found.name),
+                None if swap.resource is None else self._encode(swap),
+                None if swap.found.revision == "0" else swap.found.revision,
             )
-            if write.resource is None:
-                success.append({"request_delete_range": {"key": key}})
-            else:
-                success.append({"request_put": {"key": key, "value": b64(self._encode(write))}})
-        body = {"compare": compare, "success": success}
-        return self._gateway.call("/v3/kv/txn", body, TxnAnswer).succeeded
+            for swap in swaps
+        ]
+        return self._gateway.all_or_none(changes).succeeded
 
     def scan(self) -> Iterator[Found[R]]:
         """Every key of the kind as of one moment, without holding all of them."""
@@ -94,10 +90,10 @@ class Bulk(Generic[R]):
             return Found(namespace, name, None, kv.mod_revision, str(error))
         return Found(namespace, name, resource, kv.mod_revision)
 
-    def _encode(self, write: Write[R]) -> bytes:
-        new = copy.copy(write.resource)
+    def _encode(self, swap: Swap[R]) -> bytes:
+        new = copy.copy(swap.resource)
         assert new is not None  # noqa: S101 - a deletion has no value
         new.metadata = copy.copy(new.metadata)
-        if write.found.resource is None:
+        if swap.found.resource is None:
             self._store.fresh(new)
         return self._store.encode(new)

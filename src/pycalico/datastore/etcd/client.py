@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from pycalico.api.kinds import kind_of
-from pycalico.api.meta import R, ResourceList
-from pycalico.datastore.client import Watch
+from pycalico.api.meta import R, Resource, ResourceList
+from pycalico.datastore.client import Watch, Write
 from pycalico.datastore.config import DatastoreConfig
 from pycalico.datastore.errors import AlreadyExists, Conflict, Invalid, NotFound, NotSupported
 from pycalico.datastore.etcd import keys
-from pycalico.datastore.etcd.gateway import READ_S, Gateway
+from pycalico.datastore.etcd.gateway import READ_S, Change, Gateway
 from pycalico.datastore.etcd.stores import Store
 
 _PAGE = 5000
@@ -24,6 +24,8 @@ _KUBERNETES_ONLY = frozenset(("KubernetesNetworkPolicy", "KubernetesService", "K
 
 class EtcdClient:
     """``gateway`` stays usable for keys that are no resources."""
+
+    transacts = True
 
     def __init__(self, config: DatastoreConfig, *, read_s: float = READ_S) -> None:
         """Raises Invalid for endpoints or certificates that cannot be used. Connects on the first call.
@@ -71,7 +73,7 @@ class EtcdClient:
             try:
                 found = store.decode(kv.key.decode(), kv.value)
             except Invalid as error:
-                _warn("leaving out a %s: %s", store.kind.name, error)
+                _reject(store.kind.name, error)
                 continue
             if found is not None and found.metadata.name.startswith(name_prefix):
                 found.metadata.resource_version = kv.mod_revision
@@ -88,7 +90,7 @@ class EtcdClient:
                 try:
                     found = store.decode(kv.key.decode(), kv.value)
                 except Invalid as error:
-                    _warn("leaving out a %s: %s", store.kind.name, error)
+                    _reject(store.kind.name, error)
                     continue
                 if found is not None:
                     found.metadata.resource_version = kv.mod_revision
@@ -133,6 +135,28 @@ class EtcdClient:
             raise Conflict(identity) if answer.found is not None else NotFound(identity)
         return current
 
+    def transact(self, writes: Sequence[Write]) -> Sequence[Resource]:
+        changes = []
+        for write in writes:
+            store, resource = self.store(type(write.resource)), _copy(write.resource)
+            revision: str | None = resource.metadata.resource_version
+            if write.verb == "create":
+                store.fresh(resource)
+                revision = None
+            value = None if write.verb == "delete" else store.encode(resource)
+            changes.append(Change(store.key_of(resource), value, revision))
+        answer = self.gateway.all_or_none(changes)
+        if not answer.succeeded:
+            found = answer.revisions
+            for write, change in zip(writes, changes, strict=True):
+                if found.get(change.key) != change.revision:
+                    raise Conflict(write.resource.key)
+            raise Conflict(writes[0].resource.key)
+        stored = [_copy(write.resource) for write in writes]
+        for resource in stored:
+            resource.metadata.resource_version = answer.header.revision
+        return stored
+
     def watch(self, kind: type[R], namespace: str = "", *, revision: str = "", name: str = "") -> Watch[R]:
         # Loaded by the programs that stay, not by calicoctl.
         from pycalico.datastore.etcd.watch import EtcdWatch  # noqa: PLC0415
@@ -176,10 +200,10 @@ def _default_allow() -> Any:
     return defaultallow
 
 
-def _warn(text: str, *arguments: object) -> None:
-    import logging  # noqa: PLC0415 (nothing to say, nothing to load)
+def _reject(kind: str, reason: object) -> None:
+    from pycalico.datastore import rejects  # noqa: PLC0415 (nothing to say, nothing to load)
 
-    logging.getLogger(__name__).warning(text, *arguments)
+    rejects.report(kind, reason)
 
 
 def _copy(resource: R) -> R:
