@@ -88,7 +88,7 @@ def test_without_a_right_to_leases_it_runs_alone():
 
     class Refusing:
         def get(self, *_, **__):
-            raise Unauthorized("leases is forbidden")
+            raise Unauthorized("leases is forbidden", forbidden=True)
 
     election = Election(Refusing(), "kube-system", lambda: None)
     election.start()

@@ -114,12 +114,14 @@ class Election:
             began_s = self._clock()
             try:
                 held = self._try(began_s)
-            except Unauthorized as error:
-                log.warning("no right to leases: running without election, have one replica only: %s", error)
-                self._without = True
-                self._leading.set()
-                return
             except DatastoreError as error:
+                if self._lacks_right(error):
+                    log.warning(
+                        "no right to leases: running without election, have one replica only: %s", error
+                    )
+                    self._without = True
+                    self._leading.set()
+                    return
                 log.warning("election: %s; trying again", error)
                 self._stopping.wait(_RETRY_S)
                 continue
@@ -140,6 +142,11 @@ class Election:
                 return
             else:
                 self._stopping.wait(_RETRY_S * (1 + random.random() / 10))  # noqa: S311 - spreads load
+
+    def _lacks_right(self, error: DatastoreError) -> bool:
+        """Refused as such, and from the start: a token that has run out, or a role in the making, is no answer."""
+        refused = isinstance(error, Unauthorized) and error.forbidden
+        return refused and self._waiting_for is None and not self._leading.is_set()
 
     def _try(self, now_s: float) -> bool:
         """Whether the lease is ours after this. Raises DatastoreError when that cannot be told."""

@@ -13,10 +13,9 @@ import msgspec
 
 from pycalico.api.meta import ObjectMeta, R, Resource, ResourceList, kind_field
 from pycalico.datastore.client import Event, EventType, Watch
-from pycalico.datastore.errors import DatastoreError
+from pycalico.datastore.errors import Unavailable
 from pycalico.datastore.kubernetes import core
-from pycalico.datastore.kubernetes.refusal import translate
-from pycalico.datastore.kubernetes.rest import Rest, RestWatch, path_of
+from pycalico.datastore.kubernetes.rest import Rest, RestWatch, StatusError, path_of
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +75,10 @@ class KubernetesSource:
             for page in self._rest.pages(reader.path(namespace)):
                 items += [found for found in map(reader.read, page.items) if found is not None]
                 revision = page.revision
-        except DatastoreError as error:
-            raise translate(error, Resource(kind=kind.__name__).key) from error
+        except StatusError as error:
+            # These kinds are always there. "Not found" is a proxy's or a starting server's word, and must not be
+            # taken for an empty list: everything made of it would be removed.
+            raise Unavailable(f"cannot list {reader.path(namespace)}: {error}") from error
         return ResourceList(items, revision)
 
     def watch(self, kind: type[R], namespace: str = "", *, revision: str = "", name: str = "") -> Watch[R]:
@@ -126,7 +127,7 @@ class _Reader:
         )
 
     def gone(self, meta: ObjectMeta) -> Resource:
-        return self._kind.blank(meta)
+        return self._kind.kind(metadata=meta)
 
 
 class _Watch(Generic[R]):

@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from pycalico.controllers.election import DURATION_S, Election
-from pycalico.datastore.errors import Unavailable
+from pycalico.datastore.errors import Unauthorized, Unavailable
 from pycalico.datastore.kubernetes.rest import StatusError
 
 
@@ -121,3 +121,17 @@ def test_an_api_server_that_is_away_ends_the_right_to_write_but_not_the_lead():
     leases.down = False
     assert one.turn()
     assert one.election.may_write()
+
+
+def test_a_token_that_has_run_out_makes_nobody_lead():
+    leases = Leases()
+    one, two = Replica(leases), Replica(leases)
+    assert one.turn()
+    assert not two.turn()
+    for error in (Unauthorized("expired"), Unauthorized("no", forbidden=True)):
+        # It has seen that there is an election.
+        assert not two.election._lacks_right(error)
+        assert not one.election._lacks_right(error)
+    new = Replica(leases)
+    assert not new.election._lacks_right(Unauthorized("expired"))
+    assert new.election._lacks_right(Unauthorized("no", forbidden=True))

@@ -288,7 +288,7 @@ def _refusal(code: int, body: bytes) -> DatastoreError:
     except msgspec.DecodeError:
         status = _Status(message=body[:200].decode(errors="replace").strip())
     if code in (401, 403):
-        return Unauthorized(status.message or f"HTTP {code}")
+        return Unauthorized(status.message or f"HTTP {code}", forbidden=code == 403)
     if code == 410:
         return RevisionExpired(status.message)
     if code >= 500 or code == 429:
