@@ -6,7 +6,7 @@ import sys
 
 from bench import world
 
-NAMES = ("calicoctl", "cni", "controllers", "felix", "ipam", "leaks", "watch")
+NAMES = ("calicoctl", "cni", "controllers", "felix", "ipam", "ipamcheck", "leaks", "watch")
 
 
 def main() -> int:
