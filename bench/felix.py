@@ -4,7 +4,9 @@ Each has a network namespace and an etcd of its own with the same content. Cold 
 CPU is the process with all programs that it ran.
 """
 
+import base64
 import contextlib
+import hashlib
 import ipaddress
 import json
 import os
@@ -18,10 +20,14 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
 from bench import world
+from pycalico.api.kinds import KINDS
+from pycalico.datastore.open import open_client
+from pycalico.datastore.typed import TypedClient
 
 NODE = "bench"
 LOCAL, REMOTE, POLICIES, NAMESPACES, NODES = 200, 5000, 500, 50, 100
@@ -82,17 +88,10 @@ def _etcd(data: Path):
 
 
 def _client():
-    from pycalico.datastore.open import open_client
-    from pycalico.datastore.typed import TypedClient
-
     return TypedClient(open_client(environ={"DATASTORE_TYPE": "etcdv3", "ETCD_ENDPOINTS": _ETCD}))
 
 
 def _put(client, kind, name, spec, namespace="", labels=None):
-    import msgspec
-
-    from pycalico.api.kinds import KINDS
-
     meta = {"name": name, "namespace": namespace, "labels": labels or {}}
     client.create(msgspec.convert({"metadata": meta, "spec": spec}, KINDS[kind].type, strict=False))
 
@@ -282,9 +281,6 @@ def _sets_with(address: str) -> list[str]:
 
 
 def _chain_suffix(name: str) -> str:
-    import base64
-    import hashlib
-
     if len(name) + len("cali-pi-") <= 28:
         return name
     return "_" + base64.urlsafe_b64encode(hashlib.sha256(name.encode()).digest()).decode()[:19]
