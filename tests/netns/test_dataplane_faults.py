@@ -19,7 +19,7 @@ from pycalico.calc.messages import (
     WorkloadEndpointRemove,
 )
 from pycalico.dataplane import assembly
-from pycalico.kernel import ipsetdump
+from pycalico.kernel import ipsetchange, ipsetdump
 
 pytestmark = pytest.mark.netns
 ONE, TWO = "cali11111111111", "cali22222222222"
@@ -151,6 +151,31 @@ def test_a_fingerprint_changes_with_every_change_of_our_sets_alone():
         seen.append(ipsetdump.fingerprint(ours))
     assert len(set(seen)) == len(seen)
     assert all(seen)
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "members"),
+    [
+        (4, "hash:net family inet", ["10.0.0.0/8", "10.1.2.3", "0.0.0.0/1"]),
+        (6, "hash:net family inet6", ["fd00::/64", "fd00::1"]),
+        (4, "hash:ip family inet", ["10.1.2.3"]),
+        (4, "hash:ip,port family inet", ["10.1.2.3,tcp:80", "10.1.2.3,udp:53", "10.1.2.3,sctp:65535"]),
+        (6, "hash:ip,port family inet6", ["fd00::1,tcp:80"]),
+    ],
+)
+def test_members_come_and_go_without_a_program(family, kind, members):
+    def there():
+        return {line.split()[2] for line in rig.sh("ipset save").splitlines() if line.startswith("add")}
+
+    rig.sh(f"ipset create x {kind}")
+    for _ in range(2):  # what is there already is well
+        assert ipsetchange.change(family, [("add", "x", member) for member in members])
+        assert there() == set(members)
+    for _ in range(2):
+        assert ipsetchange.change(family, [("del", "x", member) for member in members])
+        assert there() == set()
+    assert not ipsetchange.change(family, [("add", "x", members[0]), ("add", "absent", members[0])])
+    assert there() == {members[0]}
 
 
 def test_a_set_above_65536_members_and_its_change():
