@@ -214,10 +214,16 @@ class CalcGraph:
     def _on_policy(self, key: Key, value: NetworkPolicy | GlobalNetworkPolicy | None) -> None:
         if value is None:
             self._policies.remove_policy(key)
-        elif isinstance(value, GlobalNetworkPolicy):
-            self._policies.put_policy(key, policyrules.from_global_policy(value))
+            return
+        if isinstance(value, GlobalNetworkPolicy):
+            model = policyrules.from_global_policy(value)
         else:
-            self._policies.put_policy(key, policyrules.from_network_policy(value))
+            model = policyrules.from_network_policy(value)
+        self._policies.put_policy(key, model)
+        decides_all = not (model.untracked or model.pre_dnat)
+        if decides_all and any(policyrules.only_logs(rules) for rules in (model.inbound, model.outbound)):
+            # Many expect that what is only logged passes.
+            log.warning("%s has rules that log and allows nothing: what it selects is denied", model.name)
 
     def _on_profile(self, key: Key, value: Profile | None) -> None:
         if value is None:
