@@ -16,12 +16,39 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from etcd_process import EtcdProcess
 from follower import Follower
 from stores import NAMES, listed, network_set, open_store
 
+from pycalico.api.meta import ObjectMeta
+from pycalico.api.v3.clusterinformation import ClusterInformation, ClusterInformationSpec
+from pycalico.api.v3.ipam import IPAMBlock, IPAMHandle
+from pycalico.api.v3.ippool import IPPool, IPPoolSpec
 from pycalico.api.v3.networkset import GlobalNetworkSet
+from pycalico.api.v3.node import Node
+from pycalico.datastore.kubernetes.rest import path_of
 
 PROGRAM = str(Path(sys.executable).with_name("calicoctl"))
+READY = ClusterInformationSpec(datastore_ready=True)
+LOCKABLE = """
+apiVersion: projectcalico.org/v3
+kind: Node
+metadata: {name: n1}
+spec: {bgp: {ipv4Address: 10.231.77.1/24}}
+---
+apiVersion: projectcalico.org/v3
+kind: HostEndpoint
+metadata: {name: wire, labels: {role: host}}
+spec: {node: n1, interfaceName: wire}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: closed}
+spec:
+  selector: role == 'host'
+  ingress: [{action: Deny, protocol: TCP, destination: {ports: [7777]}}, {action: Allow}]
+  egress: [{action: Allow}]
+"""
 KINDS = ("GlobalNetworkSet", "IPPool", "GlobalNetworkPolicy", "BGPPeer")
 
 
@@ -393,3 +420,129 @@ def check_random_history(store, follow, steps, seed):
 
 def test_random_histories_end_in_a_fresh_list(store, follow):
     check_random_history(store, follow, 60, random.randrange(10**9))
+
+
+def check_conflict_storm(store, writers, each):
+    """Processes that fill one block for one node; all addresses differ, and the records agree."""
+    client = store.client()
+    client.create(ClusterInformation(metadata=ObjectMeta(name="default"), spec=READY))
+    spec = IPPoolSpec(cidr="10.0.0.0/20", block_size=20, node_selector="all()", allowed_uses=["Workload"])
+    client.create(IPPool(metadata=ObjectMeta(name="p"), spec=spec))
+    if store.where["datastore_type"] == "etcdv3":
+        client.create(Node(metadata=ObjectMeta(name="n1")))
+    else:
+        client.rest.create(path_of("v1", "nodes"), {"metadata": {"name": "n1"}}, dict)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("claimant.py"), json.dumps(store.where), f"w{number}", str(each)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for number in range(writers)
+    ]  # fmt: skip
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    found = [json.loads(process.communicate(timeout=280)[0]) for process in processes]
+    taken = [address for one in found for address in one["taken"]]
+    assert len(taken) == len(set(taken)) == writers * each
+    blocks = client.list(IPAMBlock).items
+    assert len(blocks) == 1
+    assert sum(index is not None for index in blocks[0].spec.allocations) == writers * each
+    assert len(client.list(IPAMHandle).items) == writers * each
+    client.close()
+    return max(one["most"] for one in found)
+
+
+def test_scenario_08_conflict_storm(store):
+    assert check_conflict_storm(store, 8, 12) <= 100
+
+
+@pytest.mark.netns
+def test_scenario_09_datastore_locked(wire, tmp_path):
+    """Felix keeps what it programmed and lives, an ADD is refused in one line, and unlocking ends it."""
+    etcd = EtcdProcess(tmp_path / "etcd", address=wire.server, enter=wire.enter_server)
+    felix = None
+    pod = f"{wire.enter_client[-1]}p"
+    try:
+        etcd.wait(wire.enter_client)
+        environ = etcd.environ()
+
+        def ctl(*argv, **more):
+            return run(*wire.enter_client, PROGRAM, *argv, env=environ, **more)
+
+        ctl("create", "-f", "-", input=LOCKABLE)
+        felix = Supervised(
+            [*wire.enter_client, Path(PROGRAM).with_name("calico-felix")], tmp_path / "felix.log",
+            {**environ, "FELIX_FELIXHOSTNAME": "n1", "FELIX_DATASTORETYPE": "etcdv3", "FELIX_LOGFILEPATH": "none",
+             "FELIX_ETCDENDPOINTS": etcd.url, "FELIX_LOGSEVERITYSCREEN": "info",
+             "FELIX_IPTABLESBACKEND": "legacy", "FELIX_IPV6SUPPORT": "false"},
+        )  # fmt: skip
+        rules = eventually(lambda: programmed(wire), 20)
+        ctl("datastore", "migrate", "lock")
+        run("ip", "netns", "add", pod)
+        config = {
+            "name": "net", "cniVersion": "0.3.1", "type": "calico", "datastore_type": "etcdv3", "nodename": "n1",
+            "etcd_endpoints": etcd.url, "ipam": {"type": "calico-ipam"}, "nodename_file_optional": True,
+        }  # fmt: skip
+        call = {
+            **environ, "CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": f"/run/netns/{pod}",
+            "CNI_IFNAME": "eth0", "CNI_PATH": str(Path(PROGRAM).parent),
+        }  # fmt: skip
+        done = subprocess.run(
+            [*wire.enter_client, Path(PROGRAM).with_name("calico")], input=json.dumps(config), env=call,
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode
+        assert json.loads(done.stdout)["msg"] == "Calico is currently not ready to process requests"
+        assert "Traceback" not in done.stderr
+        time.sleep(2)
+        assert "the datastore is locked" in (tmp_path / "felix.log").read_text()
+        assert programmed(wire) == rules
+        ctl("datastore", "migrate", "unlock")
+        ctl("apply", "-f", "-", input=LOCKABLE.replace("7777", "7778"))
+        eventually(lambda: programmed(wire, "7778"), 20)
+        log = (tmp_path / "felix.log").read_text()
+        assert "Traceback" not in log, log
+    finally:
+        if felix is not None:
+            felix.close()
+        etcd.close()
+        subprocess.run(["ip", "netns", "del", pod], capture_output=True)
+
+
+class Supervised:
+    """A program that is started again when it ends, as a node's supervisor does."""
+
+    def __init__(self, argv, log, environ):
+        self._argv, self._log, self._environ = [*map(str, argv)], log.open("ab"), environ
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self):
+        while not self._stopping.is_set():
+            process = subprocess.Popen(self._argv, stdout=self._log, stderr=self._log, env=self._environ)
+            while process.poll() is None and not self._stopping.wait(0.05):
+                continue
+            process.terminate()
+            process.wait(10)
+            self._stopping.wait(0.5)
+
+    def close(self):
+        self._stopping.set()
+        self._thread.join(20)
+        self._log.close()
+
+
+def programmed(wire, port="7777"):
+    """The rules of the host endpoint's policy; none before Felix has done its work."""
+    text = run(*wire.enter_client, "iptables-legacy-save", "-t", "filter")
+    return [line for line in text.splitlines() if line.startswith("-A cali") and port in line]
+
+
+def eventually(what, seconds):
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return found
