@@ -39,7 +39,7 @@ _RESTART_DELAY_S = 2.0
 _RETRY_S = 1.0
 #: A datastore that is away for longer makes the node not ready; what is programmed stays.
 _CUT_OFF_S = 20.0
-_TAKE_S = 5.0
+_TAKE_S = 2.0
 _CALC_TIMEOUT_S = 30.0
 _WATCHDOG_LEAST_S = 20.0
 _IPVS = Path("/sys/class/net/kube-ipvs0")
