@@ -1,5 +1,6 @@
 """A real etcd of the test's own, which can be stopped, started again and compacted."""
 
+import os
 import socket
 import subprocess
 import time
@@ -36,8 +37,23 @@ class EtcdProcess:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
-    def wait(self):
+    def environ(self):
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("KUBE", "CALICO", "ETCD"))
+        }
+        return kept | {"DATASTORE_TYPE": "etcdv3", "ETCD_ENDPOINTS": self.url}
+
+    def wait(self, enter=()):
+        """Until it answers; ``enter`` prefixes the command that asks, where this process cannot."""
         deadline = time.monotonic() + 20
+        if enter:
+            while subprocess.run(
+                [*enter, "etcdctl", "--endpoints", self.url, "get", "x"], capture_output=True
+            ).returncode:
+                assert time.monotonic() < deadline, "etcd did not start"
+            return self
         client = self.client()
         while True:
             try:

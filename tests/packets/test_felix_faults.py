@@ -170,7 +170,7 @@ def test_a_held_lock_delays_and_no_more(make):
     node = make(FELIX_IPTABLESBACKEND="legacy")
     node.start()
     lock = node.lab.felix.environ["XTABLES_LOCKFILE"]
-    holder = subprocess.Popen(["flock", lock, "sleep", "2"])
+    holder = subprocess.Popen(["flock", "-o", lock, "sleep", "2"])
     time.sleep(0.1)
     node.lab.felix.delete(_resource("NetworkPolicy", "only-b", {}, "default"))
     waited_s = until(lambda: node.lab.underlay.probe([tcp(C, A)]) == [True], 6, "the policy is gone")

@@ -109,6 +109,9 @@ class Dataplane:
         self._next_host_check_s = time.monotonic() + _HOST_CHECK_S
         self._status = Status(False, False, 0.0, 0.0, 0, 0, 0.0, ())
         self.assembly: Assembly | None = None
+        #: Seconds of all applications; batches of messages and of interface changes, as (batches, content).
+        self.applied_s = 0.0
+        self.message_batches = self.interface_batches = (0, 0)
 
     # ---- from other threads
 
@@ -265,7 +268,10 @@ class Dataplane:
                 events, self._events = self._events, deque()
                 lost, self._lost_events = self._lost_events, False
                 changes, self._foreign_changes = self._foreign_changes, {}
+            if batch:
+                self.message_batches = _one_more(self.message_batches, len(batch))
             if names:
+                self.interface_batches = _one_more(self.interface_batches, len(names))
                 self._take_interfaces(names)
             for route, present in events:
                 self._take_route(route, present)
@@ -381,6 +387,7 @@ class Dataplane:
         self._raise_for_iptables()
         self._report()
         took_s = time.monotonic() - started
+        self.applied_s += took_s
         first = not self._status.started
         self._status = msgspec.structs.replace(
             self._status,
@@ -429,6 +436,10 @@ class Dataplane:
             for key, failure in item.failures.items():
                 found.append(Failure(item.label, str(key), failure.reason, failure.since_s, failure.tries))
         return tuple(found)
+
+
+def _one_more(batches: tuple[int, int], size: int) -> tuple[int, int]:
+    return batches[0] + 1, batches[1] + size
 
 
 def _at_once(workers: ThreadPoolExecutor, jobs: Sequence[Job]) -> list[bool]:

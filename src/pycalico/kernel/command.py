@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 
@@ -20,9 +21,31 @@ class Result(msgspec.Struct, frozen=True):
     took_s: float
 
 
+class Tally(msgspec.Struct):
+    """How often a program was run, how often in vain, and for how long in all."""
+
+    calls: int = 0
+    errors: int = 0
+    seconds: float = 0.0
+
+
+#: Of each program since the start, by its name.
+TALLIES: dict[str, Tally] = {}
+_tally_lock = threading.Lock()
+
+
+def _count(program: str, started: float, *, failed: bool) -> None:
+    with _tally_lock:
+        tally = TALLIES.setdefault(program, Tally())
+        tally.calls += 1
+        tally.errors += failed
+        tally.seconds += time.monotonic() - started
+
+
 def run(argv: Sequence[str], given: str = "", timeout_s: float = 60.0) -> Result:
     """Whatever the exit code. Raises CommandError when it cannot be started or takes longer than ``timeout_s``."""
     started = time.monotonic()
+    failed = True
     try:
         done = subprocess.run(argv, input=given.encode(), capture_output=True, timeout=timeout_s, check=False)
     except FileNotFoundError:
@@ -31,6 +54,10 @@ def run(argv: Sequence[str], given: str = "", timeout_s: float = 60.0) -> Result
         raise CommandError(f"{argv[0]}: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         raise CommandError(f"{argv[0]} did not finish within {timeout_s:g} s") from None
+    else:
+        failed = bool(done.returncode)
+    finally:
+        _count(argv[0], started, failed=failed)
     took_s = time.monotonic() - started
     return Result(
         done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"), took_s

@@ -66,6 +66,8 @@ class Feed:
     def __init__(self, client: Source, watch: WatchSpec, merger: Sink) -> None:
         self.watch = watch
         self.last_event_s = time.monotonic()
+        #: Since when nothing has been answered; None while a list or watch is.
+        self.cut_off_at_s: float | None = None
         self._client = client
         self._merger = merger
         self._cache = Cache()
@@ -96,6 +98,7 @@ class Feed:
                     revision = self._list()
                 began = time.monotonic()
                 revision = self._follow(revision)
+                self._cut_off()
                 if time.monotonic() - began < _SHORT_WATCH_S:
                     self._stopping.wait(self._backoff.next_delay_s() / 4)
             except RevisionExpired:
@@ -106,6 +109,7 @@ class Feed:
                 self._stopping.wait(_POLL_S)
                 revision = ""
             except DatastoreError as error:
+                self._cut_off()
                 delay_s = self._backoff.next_delay_s()
                 log.warning("%s: %s; trying again in %.1f s", self.watch.kind.__name__, error, delay_s)
                 self._stopping.wait(delay_s)
@@ -116,6 +120,10 @@ class Feed:
                 log.exception("%s: the feed failed; listing again", self.watch.kind.__name__)
                 self._stopping.wait(self._backoff.next_delay_s())
                 revision = ""
+
+    def _cut_off(self) -> None:
+        if self.cut_off_at_s is None:
+            self.cut_off_at_s = time.monotonic()
 
     def _list(self) -> str:
         found = self._client.list(
@@ -130,6 +138,7 @@ class Feed:
 
     def _tell(self, items: list[Resource]) -> None:
         self.last_event_s = time.monotonic()
+        self.cut_off_at_s = None
         updates = list(self._cache.replace(items))
         if updates:
             self._merger.put(updates)
@@ -142,6 +151,7 @@ class Feed:
         watch = self._client.watch(
             self.watch.kind, self.watch.namespace, revision=revision, name=self.watch.name
         )
+        self.cut_off_at_s = None
         with self._lock:
             self._running = watch
         try:

@@ -73,7 +73,7 @@ class EtcdClient:
             try:
                 found = store.decode(kv.key.decode(), kv.value)
             except Invalid as error:
-                _reject(store.kind.name, error)
+                _reject(store.kind.name, f"{kv.key.decode()}: {error}")
                 continue
             if found is not None and found.metadata.name.startswith(name_prefix):
                 found.metadata.resource_version = kv.mod_revision
@@ -90,7 +90,7 @@ class EtcdClient:
                 try:
                     found = store.decode(kv.key.decode(), kv.value)
                 except Invalid as error:
-                    _reject(store.kind.name, error)
+                    _reject(store.kind.name, f"{kv.key.decode()}: {error}")
                     continue
                 if found is not None:
                     found.metadata.resource_version = kv.mod_revision
