@@ -36,8 +36,6 @@ _BATCH_S = 0.01
 _IDLE_S = 5.0
 _WORKERS = 8
 _HOST_CHECK_S = 30.0
-#: A change told so soon after we wrote the table is taken for ours.
-_OWN_CHANGE_S = 0.2
 _IPVS_DEVICE = "kube-ipvs0"
 
 
@@ -98,7 +96,7 @@ class Dataplane:
         self._events: deque[tuple[Route, bool]] = deque()
         self._changed_interfaces: set[str] = set()
         self._lost_events = False
-        self._foreign_changes: dict[tuple[int, str], str] = {}
+        self._table_changes: dict[tuple[int, str, int], str] = {}
         self._wake = threading.Condition()
         self._interfaces = Interfaces(self._interfaces_changed)
         self._saw_in_sync = False
@@ -143,12 +141,12 @@ class Dataplane:
             for change in changes:
                 ours = change.table in BUILT_IN and (not change.chain or OUR_CHAIN.match(change.chain))
                 if ours or change.chain in BUILT_IN.get(change.table, ()):
-                    self._foreign_changes[change.family, change.table] = change.by
+                    self._table_changes[change.family, change.table, change.pid] = change.program
             self._wake.notify()
 
     def _table_changes_lost(self) -> None:
         with self._wake:
-            self._foreign_changes |= {(family, table): "" for family in (4, 6) for table in TABLES}
+            self._table_changes |= {(family, table, 0): "" for family in (4, 6) for table in TABLES}
             self._wake.notify()
 
     # ---- the loop
@@ -253,7 +251,7 @@ class Dataplane:
             or self._events
             or self._changed_interfaces
             or self._lost_events
-            or self._foreign_changes
+            or self._table_changes
         )
 
     # ---- what came in
@@ -267,7 +265,7 @@ class Dataplane:
                 names, self._changed_interfaces = self._changed_interfaces, set()
                 events, self._events = self._events, deque()
                 lost, self._lost_events = self._lost_events, False
-                changes, self._foreign_changes = self._foreign_changes, {}
+                changes, self._table_changes = self._table_changes, {}
             if batch:
                 self.message_batches = _one_more(self.message_batches, len(batch))
             if names:
@@ -360,17 +358,16 @@ class Dataplane:
             if wanted or not target.is_fresh(route.oif):
                 reconciler.resync()
 
-    def _take_table_changes(self, changes: dict[tuple[int, str], str]) -> None:
-        """Ours come back to us too; those are checked by the clock."""
+    def _take_table_changes(self, changes: dict[tuple[int, str, int], str]) -> None:
+        """What our own programs write comes back to us too."""
         assert self.assembly is not None  # noqa: S101
-        now_s = time.monotonic()
         for reconciler in self.assembly.tables:
             table = cast("Table", reconciler.target)
-            by = changes.get((table.programs.family, table.name))
-            is_own = table.last_write_s is not None and now_s - table.last_write_s < _OWN_CHANGE_S
-            if by is not None and not is_own:
-                log.info("%s was changed by %s: looking at it", reconciler.label, by or "somebody")
-                reconciler.resync()
+            for (family, name, pid), program in changes.items():
+                if (family, name) == (table.programs.family, table.name) and pid not in table.writers:
+                    by = f"{program} ({pid})" if program else "somebody"
+                    log.info("%s was changed by %s: looking at it", reconciler.label, by)
+                    reconciler.resync()
 
     # ---- what goes out
 

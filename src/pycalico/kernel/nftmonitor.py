@@ -35,12 +35,13 @@ _WAIT_S = 2.0
 
 
 class Change(msgspec.Struct, frozen=True):
-    """``chain`` is empty for a whole table. ``by`` is a program's name and process number, if the kernel told."""
+    """``chain`` is empty for a whole table. ``program`` and its process number ``pid``: as far as the kernel told."""
 
     family: int
     table: str
     chain: str
-    by: str = ""
+    program: str = ""
+    pid: int = 0
 
 
 class NftMonitor:
@@ -73,12 +74,13 @@ class NftMonitor:
         for kind, family, body in _messages(data):
             if kind == _NEW_GENERATION:
                 told = dict(_attributes(body))
-                by = _text(told.get(_PROGRAM, b""))
-                if by and _PROGRAM_ID in told:
-                    by = f"{by} ({int.from_bytes(told[_PROGRAM_ID], 'big')})"
+                program = _text(told.get(_PROGRAM, b""))
+                pid = int.from_bytes(told.get(_PROGRAM_ID, b""), "big")
                 waiting, self._waiting = self._waiting, []
                 if waiting:
-                    self._on_change([msgspec.structs.replace(change, by=by) for change in waiting])
+                    self._on_change(
+                        [msgspec.structs.replace(change, program=program, pid=pid) for change in waiting]
+                    )
             elif kind in _TOLD and family in _VERSION:
                 told = dict(_attributes(body))
                 chain = _text(told.get(_CHAIN.get(kind, -1), b""))
