@@ -175,7 +175,9 @@ def check_black_hole(name, wire, folder, tcp, detected_s):
         follower.until(lambda it: len(it.picture) == 1, 5)
         wire.swallow()
         began = time.monotonic()
-        follower.until(lambda it: any("watch" in text for _, text in it.log), detected_s, "found out")
+        follower.until(
+            lambda it: any("watch" in text or "reach" in text for _, text in it.log), detected_s, "found out"
+        )
         detected = follower.log[0][0] - began
         time.sleep(1)
         wire.release()

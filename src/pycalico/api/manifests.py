@@ -32,24 +32,43 @@ _RENAMED = {
 
 
 class ManifestError(ValueError):
-    """A file cannot be read or is no manifest; the message is upstream's."""
+    """A file cannot be read or is no manifest; the message is upstream's.
+
+    ``place`` says where in the text, as far as that is known: ``line 7``, or the line where its document begins.
+    """
+
+    place = ""
 
 
 def parse(text: str) -> list[Resource]:
     """All resources of a YAML or JSON text of any number of documents. Raises ManifestError."""
-    return [resource for document in documents(text) for resource in parsed(document)]
+    found: list[Resource] = []
+    for first, document in _numbered(text):
+        try:
+            found += parsed(document)
+        except ManifestError as error:
+            line = getattr(error.__cause__, "line", 0)
+            error.place = f"line {first + line}" if line else f"the document at line {first + 1}"
+            raise
+    return found
 
 
 def documents(text: str) -> Iterator[str]:
     """Split where a line begins with ``---``; the rest of that line is dropped."""
+    return (document for _, document in _numbered(text))
+
+
+def _numbered(text: str) -> Iterator[tuple[int, str]]:
+    """Each document with the number of lines before it."""
     start = 0
     while True:
+        before = text.count("\n", 0, start)
         end = text.find("\n---", start)
         if end < 0:
             if start < len(text):
-                yield text[start:]
+                yield before, text[start:]
             return
-        yield text[start:end]
+        yield before, text[start:end]
         newline = text.find("\n", end + 4)
         if newline < 0:
             return

@@ -43,5 +43,11 @@ def text_of(path: str) -> str:
 
 
 def load(path: str) -> list[Resource]:
-    """All resources of one file. Raises ManifestError."""
-    return parse(text_of(path))
+    """All resources of one file. Raises ManifestError, with the file and where in it."""
+    text = text_of(path)
+    try:
+        return parse(text)
+    except ManifestError as error:
+        if path == "-":
+            raise
+        raise ManifestError(f"{error} ({path}, {error.place})") from error

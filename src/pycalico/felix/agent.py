@@ -39,7 +39,7 @@ _FAILED_CODE = 1
 _RESTART_DELAY_S = 2.0
 _RETRY_S = 1.0
 #: A datastore that does not answer for longer makes the node not ready; what is programmed stays.
-_CUT_OFF_S = 15.0
+_CUT_OFF_S = 10.0
 _TAKE_S = 2.0
 _CALC_TIMEOUT_S = 30.0
 _WATCHDOG_LEAST_S = 20.0
