@@ -169,13 +169,14 @@ def _mesh(parts: FamilyRouting) -> Iterator[str]:
     for neighbour in parts.mesh:
         host = neighbour.host
         address = host.addresses[parts.family]
-        yield f"# For peer /bgp/v1/host/{values.text_of_comment(host.name)}/ip_addr_v{parts.family}"
+        name = values.text_of_comment(host.name)
+        yield f"# For peer /bgp/v1/host/{name}/ip_addr_v{parts.family}"
         if address == parts.address:
             yield f"# Skipping ourselves ({address})"
         elif host.cluster_id:
-            yield f"# Skipping {address or host.name}: a route reflector with cluster ID {host.cluster_id}"
+            yield f"# Skipping {address or name}: a route reflector with cluster ID {host.cluster_id}"
         elif not neighbour.peering:
-            yield f"# No IPv{parts.family} address configured for this node"
+            yield f"# No IPv{parts.family} address configured for this node" + (" alone" if address else "")
         else:
             yield from _mesh_session(neighbour.peering, passive=neighbour.passive, parts=parts)
 

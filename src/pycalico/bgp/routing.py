@@ -149,10 +149,16 @@ def _mesh(
     )
     password = password_of("BGPConfiguration default", spec.node_mesh_password, inputs, problems)
     neighbours = []
+    owners: dict[str, str] = {address: own.name}
     for host in hosts.by_name.values():
         theirs = host.addresses[family]
         peering = None
-        if theirs and theirs != address and not host.cluster_id:
+        if theirs and owners.setdefault(theirs, host.name) != host.name:
+            # A second session of the same name would have BIRD refuse the whole configuration.
+            problems.append(
+                f"Node {host.name}: its address {theirs} is that of node {owners[theirs]}, too; it is not peered with"
+            )
+        elif theirs and theirs != address and not host.cluster_id:
             peering = Peering(
                 address=theirs,
                 as_number=hosts.as_of(host),
