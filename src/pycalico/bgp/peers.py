@@ -41,6 +41,11 @@ class Peering(msgspec.Struct, frozen=True, kw_only=True):
     cluster_id: str = ""
     calico_node: bool = False
 
+    def name(self, kind: str) -> str:
+        """BIRD's protocol; ``kind`` is Mesh, Global or Node."""
+        port = f"_port_{self.port}" if self.port and kind != "Mesh" else ""
+        return f"{kind}_{self.address.replace('.', '_').replace(':', '_')}{port}"
+
     @property
     def family(self) -> int:
         return 6 if ":" in self.address else 4

@@ -182,7 +182,7 @@ def _mesh(parts: FamilyRouting) -> Iterator[str]:
 
 
 def _mesh_session(peering: Peering, *, passive: bool, parts: FamilyRouting) -> Iterator[str]:
-    yield f"protocol bgp Mesh_{_identifier(peering.address)} from bgp_template {{"
+    yield f"protocol bgp {peering.name('Mesh')} from bgp_template {{"
     yield _neighbor(peering)
     yield f"  source address {parts.address};"
     exported = ["  calico_export_to_bgp_peers(true);", "  reject;"]
@@ -203,9 +203,8 @@ def _peer(
     if peering.address == parts.address:
         yield f"# Skipping ourselves ({parts.address})"
         return
-    suffix = f"_port_{peering.port}" if peering.port else ""
     internal = peering.as_number == parts.as_number
-    yield f"protocol bgp {kind}_{_identifier(peering.address)}{suffix} from bgp_template {{"
+    yield f"protocol bgp {peering.name(kind)} from bgp_template {{"
     yield f"  ttl security {'on' if peering.ttl_hops else 'off'};"
     yield f"  multihop {peering.ttl_hops};" if peering.ttl_hops else "  multihop;"
     yield _neighbor(peering)
@@ -236,10 +235,6 @@ def _peer(
 def _neighbor(peering: Peering) -> str:
     port = f"port {peering.port} " if peering.port else ""
     return f"  neighbor {peering.address} {port}as {peering.as_number};"
-
-
-def _identifier(address: str) -> str:
-    return address.replace(".", "_").replace(":", "_")
 
 
 def _aggr(parts: FamilyRouting) -> Iterator[str]:

@@ -73,6 +73,8 @@ class FamilyRouting(msgspec.Struct):
     reflected_ranges: list[str]
     pools: list[Pool]
     bird: int = 1
+    #: Protocols with other nodes that both sides would open, and this one had better leave to the other.
+    yielding: frozenset[str] = frozenset()
 
 
 class Routing(msgspec.Struct):
@@ -134,6 +136,11 @@ def _family(
         reflected_ranges=[str(net) for net in reflected],
         pools=_pools(family, inputs, problems),
         bird=settings.bird,
+        yielding=frozenset(
+            peering.name("Node")
+            for peering in peerings.node
+            if peering.family == family and peering.address in hosts.addresses and peering.address > address
+        ),
     )
 
 
