@@ -169,19 +169,20 @@ def _mesh(parts: FamilyRouting) -> Iterator[str]:
     for neighbour in parts.mesh:
         host = neighbour.host
         address = host.addresses[parts.family]
-        yield f"# For peer /bgp/v1/host/{values.text_of_comment(host.name)}/ip_addr_v{parts.family}"
+        name = values.text_of_comment(host.name)
+        yield f"# For peer /bgp/v1/host/{name}/ip_addr_v{parts.family}"
         if address == parts.address:
             yield f"# Skipping ourselves ({address})"
         elif host.cluster_id:
-            yield f"# Skipping {address or host.name}: a route reflector with cluster ID {host.cluster_id}"
+            yield f"# Skipping {address or name}: a route reflector with cluster ID {host.cluster_id}"
         elif not neighbour.peering:
-            yield f"# No IPv{parts.family} address configured for this node"
+            yield f"# No IPv{parts.family} address configured for this node" + (" alone" if address else "")
         else:
             yield from _mesh_session(neighbour.peering, passive=neighbour.passive, parts=parts)
 
 
 def _mesh_session(peering: Peering, *, passive: bool, parts: FamilyRouting) -> Iterator[str]:
-    yield f"protocol bgp Mesh_{_identifier(peering.address)} from bgp_template {{"
+    yield f"protocol bgp {peering.name('Mesh')} from bgp_template {{"
     yield _neighbor(peering)
     yield f"  source address {parts.address};"
     exported = ["  calico_export_to_bgp_peers(true);", "  reject;"]
@@ -202,9 +203,8 @@ def _peer(
     if peering.address == parts.address:
         yield f"# Skipping ourselves ({parts.address})"
         return
-    suffix = f"_port_{peering.port}" if peering.port else ""
     internal = peering.as_number == parts.as_number
-    yield f"protocol bgp {kind}_{_identifier(peering.address)}{suffix} from bgp_template {{"
+    yield f"protocol bgp {peering.name(kind)} from bgp_template {{"
     yield f"  ttl security {'on' if peering.ttl_hops else 'off'};"
     yield f"  multihop {peering.ttl_hops};" if peering.ttl_hops else "  multihop;"
     yield _neighbor(peering)
@@ -235,10 +235,6 @@ def _peer(
 def _neighbor(peering: Peering) -> str:
     port = f"port {peering.port} " if peering.port else ""
     return f"  neighbor {peering.address} {port}as {peering.as_number};"
-
-
-def _identifier(address: str) -> str:
-    return address.replace(".", "_").replace(":", "_")
 
 
 def _aggr(parts: FamilyRouting) -> Iterator[str]:

@@ -19,6 +19,7 @@ from pycalico.bgp.routing import UnknownNode, routing
 from pycalico.confd import files as config_files
 from pycalico.confd.collector import SERVICE_WATCHES, WATCHES, Collector
 from pycalico.confd.files import ConfigDirectory
+from pycalico.confd.openings import Openings
 from pycalico.confd.reload import Reloader
 from pycalico.confd.secrets import Secrets
 from pycalico.datastore.client import Client
@@ -75,6 +76,7 @@ class Loop:
         self._follow_log_level = follow_log_level
         self._patience_ends: float | None = None
         self._reload_in_s: float | None = None
+        self._openings = Openings(reloader.sockets)
 
     def stop(self) -> None:
         """Safe from other threads; not from a signal handler, which may hold up the thread it interrupts."""
@@ -108,7 +110,8 @@ class Loop:
                         due = time.monotonic() + retry.next_delay_s()
                         self.status.failure = str(error)
                         self._tell([*self._problems, str(error)])
-                self._reload_in_s = self._reloader.run()
+                in_s = [self._reloader.run(), self._openings.run()]
+                self._reload_in_s = min((value for value in in_s if value is not None), default=None)
                 self._write_status()
         finally:
             self._syncer.stop()
@@ -156,7 +159,9 @@ class Loop:
             for number in set(self.status.families) - outcome.changed - set(outcome.refused):
                 written_s = self._directory.written_s(number)
                 self._reloader.verify(number, config_files.sessions(number, files), written_s)
-            self._first_pass = False
+        begun = outcome.changed or (set(decided.families) if self._first_pass else set())
+        self._openings.begin({number: decided.families[number].yielding for number in begun})
+        self._first_pass = False
         for number, family in self.status.families.items():
             family.wanted = config_files.generation(number, files)
             family.refused = outcome.refused.get(number, "")

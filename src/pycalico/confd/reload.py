@@ -44,7 +44,7 @@ class Reloader:
     """
 
     def __init__(self, sockets: dict[int, str] | None = None) -> None:
-        self._sockets = sockets or {}
+        self.sockets = sockets or {}
         self._pending: dict[int, _Pending] = {}
         self.confirmed: dict[int, int] = {4: 0, 6: 0}
 
@@ -101,7 +101,7 @@ class Reloader:
 
     def _configure(self, family: int) -> None:
         lines = birdctl.ask(
-            family, "configure", path=self._sockets.get(family, ""), timeout_s=_CONFIGURE_TIMEOUT_S
+            family, "configure", path=self.sockets.get(family, ""), timeout_s=_CONFIGURE_TIMEOUT_S
         )
         code, text = lines[-1][:4], lines[-1][5:]
         # 0003 Reconfigured, 0004 in progress, 0005 in progress, this one is next; others tell why not.
@@ -110,7 +110,7 @@ class Reloader:
         log.info("BIRDv%d: %s", family, text)
 
     def _different(self, family: int, pending: _Pending) -> str:
-        with birdctl.Control(family, self._sockets.get(family, ""), _CONFIGURE_TIMEOUT_S) as control:
+        with birdctl.Control(family, self.sockets.get(family, ""), _CONFIGURE_TIMEOUT_S) as control:
             status = control.ask("show status")
             if any("econfiguration in progress" in line for line in status):
                 return "reconfiguration in progress"
