@@ -228,7 +228,7 @@ def test_workload_dispatch(names):
 
 @pytest.mark.parametrize("wildcard", [True, False])
 def test_host_dispatch(wildcard):
-    chains = dispatch.host_filter_dispatch(["eth0"], wildcard)
+    chains = dispatch.host_filter_dispatch(context(), ["eth0"], wildcard)
     assert len(chains) == 4
     for chain in chains:
         if wildcard or chain.name.endswith("hep-forward"):
@@ -236,7 +236,7 @@ def test_host_dispatch(wildcard):
     if wildcard:
         for chain in dispatch.host_mangle_egress_dispatch(context(), ["eth0"], True):
             check("mangle", chain)
-        for chain in dispatch.host_mangle_ingress_dispatch(["eth0"], False):
+        for chain in dispatch.host_mangle_ingress_dispatch(context(), ["eth0"], False):
             check("mangle", chain)
 
 

@@ -108,17 +108,17 @@ class HostEndpointManager:
         named, wildcard = self.interfaces, ANY_INTERFACE in self._active
         pre_dnat = [i for i, update in self._active.items() if update.pre_dnat_tiers]
         untracked = [i for i in named if self._is_untracked(i)]
-        self._put("filter", dispatch.host_filter_dispatch(named, wildcard))
+        self._put("filter", dispatch.host_filter_dispatch(context, named, wildcard))
         self._put(
             "mangle",
             (
                 *dispatch.host_mangle_egress_dispatch(context, named, wildcard),
                 *dispatch.host_mangle_ingress_dispatch(
-                    [i for i in pre_dnat if i != ANY_INTERFACE], ANY_INTERFACE in pre_dnat
+                    context, [i for i in pre_dnat if i != ANY_INTERFACE], ANY_INTERFACE in pre_dnat
                 ),
             ),
         )
-        self._put("raw", dispatch.host_raw_dispatch(untracked))
+        self._put("raw", dispatch.host_raw_dispatch(context, untracked))
 
     def _put(self, table: str, chains: Iterable[Chain]) -> None:
         self._offers.put("dispatch", table, chains)

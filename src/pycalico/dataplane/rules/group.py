@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable
 from itertools import groupby
 
@@ -49,7 +50,8 @@ def render_group(context: RuleContext, given: PolicyGroup) -> Chain:
     rules = []
     for index, policy in enumerate(given.policies):
         target = action.jump(policy_chain_name(given.inbound, policy))
-        if index % _STRIDE:
+        # Counted strides would all shift with one policy more, and each rule behind it would be another.
+        if (zlib.crc32(policy.encode()) if context.native and index else index) % _STRIDE:
             rules.append(match.rule(match.mark_clear(verdicts), target))
             continue
         if index:
