@@ -1,5 +1,5 @@
 PY := .venv/bin/python
-.PHONY: all setup lab lab-down test lint bench lock walkthrough manifest
+.PHONY: all setup lab lab-down test lint bench soak lock walkthrough manifest
 
 all: lint test
 
@@ -25,6 +25,10 @@ test: setup
 
 bench: setup
 	$(PY) -m bench
+
+# What takes too long for every change: as many packets, cases and restarts as the promises name.
+soak: setup
+	.venv/bin/pytest soak
 
 walkthrough: setup
 	$(PY) -m pycalico lab walkthrough --write docs/walkthrough.md

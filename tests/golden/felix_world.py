@@ -216,7 +216,8 @@ class FelixWorld:
     def stop_felix(self):
         if self._felix and self._felix.poll() is None:
             self._felix.terminate()
-            assert self._felix.wait(10) == 0, self.log()
+            code = self._felix.wait(10)
+            assert code == 0, f"{code}: {self.log()}"
 
     def close(self):
         try:
