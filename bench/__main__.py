@@ -6,7 +6,7 @@ import sys
 
 from bench import world
 
-NAMES = ("calicoctl", "cni")
+NAMES = ("calicoctl", "cni", "scale")
 
 
 def main() -> int:
