@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
-from pycalico.calc.messages import PolicyLists
+from pycalico.calc.messages import PolicyID, PolicyLists
 from pycalico.dataplane.managers.plane import Plane
 from pycalico.dataplane.managers.policies import PolicyManager
 from pycalico.dataplane.rules.group import PolicyGroup, group, render_group
@@ -51,3 +52,12 @@ class Groups:
             self._of_user[user] = groups
         else:
             self._of_user.pop(user, None)
+
+
+def lists_any(tiers: Iterable[PolicyLists], policies: AbstractSet[PolicyID]) -> bool:
+    """Whether any of ``policies`` applies to the endpoint with these tiers."""
+    return any(
+        policy.tier == tier.tier and (policy.name in tier.ingress or policy.name in tier.egress)
+        for tier in tiers
+        for policy in policies
+    )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
-from pycalico.calc.messages import HostEndpointRemove, HostEndpointUpdate
-from pycalico.dataplane.managers.groups import Groups
+from pycalico.calc.messages import HostEndpointRemove, HostEndpointUpdate, PolicyID, PolicyLists
+from pycalico.dataplane.managers.groups import Groups, lists_any
 from pycalico.dataplane.managers.host_match import match_interfaces
 from pycalico.dataplane.managers.plane import Handlers, InterfacesChanged, Offers, Plane
 from pycalico.dataplane.managers.sets import is_skipped
@@ -51,8 +52,8 @@ class HostEndpointManager:
         if self._known:
             self._dirty |= any(not self._skipped.search(item) for item in change.names)
 
-    def regroup(self) -> None:
-        self._dirty |= bool(self._active)
+    def regroup(self, changed: AbstractSet[PolicyID]) -> None:
+        self._dirty |= any(lists_any(_every_tier(update), changed) for update in self._active.values())
 
     def _addresses(self, interface: str) -> frozenset[str]:
         found = self._plane.interfaces.get(interface)
@@ -122,3 +123,7 @@ class HostEndpointManager:
 
     def _put(self, table: str, chains: Iterable[Chain]) -> None:
         self._offers.put("dispatch", table, chains)
+
+
+def _every_tier(update: HostEndpointUpdate) -> tuple[PolicyLists, ...]:
+    return (*update.tiers, *update.forward_tiers, *update.pre_dnat_tiers, *update.untracked_tiers)

@@ -20,8 +20,9 @@ _UNREFER, _REMOVE, _MAKE, _FILL, _REFER, _DISPATCH = range(6)
 class Changes:
     """``owner`` is the key that messages added from now on belong to."""
 
-    def __init__(self, family: int, *, exists: bool, rebuild: bool) -> None:
+    def __init__(self, family: int, *, exists: bool, rebuild: bool, table: str = TABLE) -> None:
         self.family = family
+        self.table = table
         self.rebuild = rebuild and exists
         self.owner = ""
         self.echo = False
@@ -35,9 +36,9 @@ class Changes:
         self._layouts: dict[str, tuple[list[int] | None, int, int]] = {}
         self._set_id = 0
         if self.rebuild:
-            self._head.append(nftables.delete_table(family, TABLE))
+            self._head.append(nftables.delete_table(family, self.table))
         if self.rebuild or not exists:
-            self._head.append(nftables.new_table(family, TABLE))
+            self._head.append(nftables.new_table(family, self.table))
 
     def _add(self, phase: int, *given: Message) -> None:
         self._phases[phase] += [(self.owner, message) for message in given]
@@ -80,12 +81,12 @@ class Changes:
             for message in self._rule_messages(name, text, before)
         ]
         if have is None:
-            self._add(_MAKE, nftables.new_chain(self.family, TABLE, name, hook))
+            self._add(_MAKE, nftables.new_chain(self.family, self.table, name, hook))
         if have is not None and not first and not last and held:
-            self._add(_UNREFER, nftables.flush_chain(self.family, TABLE, name))
+            self._add(_UNREFER, nftables.flush_chain(self.family, self.table, name))
         else:
             gone = handles[first : len(held) - last]
-            self._add(_UNREFER, *(nftables.delete_rule(self.family, TABLE, name, one) for one in gone))
+            self._add(_UNREFER, *(nftables.delete_rule(self.family, self.table, name, one) for one in gone))
         self._add(_REFER, *new)
         self._layouts[name] = (handles if len(handles) == len(held) else None, first, last)
 
@@ -101,21 +102,21 @@ class Changes:
                 expressions += part
         self.rules_count += 1
         yield nftables.new_rule(
-            self.family, TABLE, chain, expressions, compiled.comment, before=before, echo=self.echo
+            self.family, self.table, chain, expressions, compiled.comment, before=before, echo=self.echo
         )
 
     def _anonymous(self, part: AnonymousSet) -> Iterator[Message]:
         self._set_id += 1
         yield nftables.new_set(
             self.family,
-            TABLE,
+            self.table,
             "__set%d",
             part.key,
             self._set_id,
             flags=ANONYMOUS | CONSTANT,
             size=len(part.elements),
         )
-        yield from nftables.elements(self.family, TABLE, "__set%d", part.elements, set_id=self._set_id)
+        yield from nftables.elements(self.family, self.table, "__set%d", part.elements, set_id=self._set_id)
 
     def new_handles(self) -> dict[str, list[int]]:
         """The handles of each written chain's rules, as far as the kernel told them."""
@@ -133,7 +134,7 @@ class Changes:
     def put_map(self, name: str, wanted: Mapping[str, str], have: Mapping[str, str] | None) -> None:
         if have is None:
             self._set_id += 1
-            made = nftables.new_set(self.family, TABLE, name, _INTERFACES, self._set_id, verdicts=True)
+            made = nftables.new_set(self.family, self.table, name, _INTERFACES, self._set_id, verdicts=True)
             self._add(_MAKE, made)
         have = have or {}
         gone = [item for item in have.items() if wanted.get(item[0]) != item[1]]
@@ -149,7 +150,7 @@ class Changes:
             for interface, chain in entries
         ]
         self.elements_count += len(listed)
-        return nftables.elements(self.family, TABLE, name, listed, delete=delete)
+        return nftables.elements(self.family, self.table, name, listed, delete=delete)
 
     # ---- sets
 
@@ -160,7 +161,7 @@ class Changes:
         if make:
             self._set_id += 1
             key = members.key_of(self.family, set_type)
-            self._add(_MAKE, nftables.new_set(self.family, TABLE, name, key, self._set_id))
+            self._add(_MAKE, nftables.new_set(self.family, self.table, name, key, self._set_id))
         self._add(_FILL, *self._set_elements(name, set_type, removed, delete=True))
         self._add(_FILL, *self._set_elements(name, set_type, added, delete=False))
 
@@ -169,20 +170,20 @@ class Changes:
     ) -> Iterator[Message]:
         listed = [item for member in given for item in members.elements(self.family, set_type, member)]
         self.elements_count += len(listed)
-        return nftables.elements(self.family, TABLE, name, listed, delete=delete)
+        return nftables.elements(self.family, self.table, name, listed, delete=delete)
 
     # ---- what goes
 
     def remove(self, kind: str, name: str, chain: SeenChain | None, seen_map: SeenMap | None) -> None:
         if kind == CHAIN:
             if chain and chain.ids:
-                self._add(_UNREFER, nftables.flush_chain(self.family, TABLE, name))
-            self._phases[_REMOVE].append((self.owner, nftables.delete_chain(self.family, TABLE, name)))
+                self._add(_UNREFER, nftables.flush_chain(self.family, self.table, name))
+            self._phases[_REMOVE].append((self.owner, nftables.delete_chain(self.family, self.table, name)))
             return
         if kind == MAP and seen_map and seen_map.entries:
-            self._add(_UNREFER, nftables.flush_set(self.family, TABLE, name))
+            self._add(_UNREFER, nftables.flush_set(self.family, self.table, name))
         # Maps refer to chains, so they go before them.
-        self._phases[_REMOVE].insert(0, (self.owner, nftables.delete_set(self.family, TABLE, name)))
+        self._phases[_REMOVE].insert(0, (self.owner, nftables.delete_set(self.family, self.table, name)))
 
 
 def _common(one: Sequence[str], other: Sequence[str]) -> int:
