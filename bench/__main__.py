@@ -6,7 +6,7 @@ import sys
 
 from bench import world
 
-NAMES = ("calicoctl", "cni", "scale")
+NAMES = ("calicoctl", "cni", "felix", "scale")
 
 
 def main() -> int:

@@ -106,7 +106,9 @@ def world(local, remote, policies):
     """All that exists, as resources. Every policy has a set of its own kind: half as many sets as policies."""
     roles = max(policies // 2, 1)
     yield resource(
-        "ClusterInformation", "default", {"datastoreReady": True, "clusterGUID": "0", "calicoVersion": "v3.28.1"}
+        "ClusterInformation",
+        "default",
+        {"datastoreReady": True, "clusterGUID": "0", "calicoVersion": "v3.28.1"},
     )
     pool = {"cidr": "172.16.0.0/16", "ipipMode": "Never", "vxlanMode": "Never", "nodeSelector": "all()"}
     yield resource("IPPool", "pool", {**pool, "allowedUses": ["Workload"], "blockSize": 26})
@@ -124,7 +126,10 @@ def world(local, remote, policies):
         labels = {"role": f"role-{number % roles}", "place": "remote"}
         yield endpoint(f"remote-{number // 100}", f"pod-{number}", remote_address(number + 256), labels)
     for number in range(policies):
-        rules = [allow(1000 + number % 50000, f"role == 'role-{number % roles}'"), allow(80, "app == 'app-1'")]
+        rules = [
+            allow(1000 + number % 50000, f"role == 'role-{number % roles}'"),
+            allow(80, "app == 'app-1'"),
+        ]
         yield policy(f"p-{number}", number % APPS, rules)
     yield policy("members", 0, [allow(7001, "place == 'remote'", "UDP")])
 

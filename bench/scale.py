@@ -10,7 +10,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from bench import cluster, felix, world
+from bench import cluster, felix_process, world
 
 LOCAL = 200
 ROWS = {"small": (5_000, 500), "middle": (50_000, 2_000), "large": (100_000, 10_000)}
@@ -24,7 +24,7 @@ def main() -> None:
     if not world.inside("scale"):
         return
     wanted = os.environ.get("BENCH_SCALE", ",".join(ROWS)).split(",")
-    kinds = os.environ.get("BENCH_FELIX", ";".join(felix.KINDS)).split(";")
+    kinds = os.environ.get("BENCH_FELIX", ";".join(felix_process.KINDS)).split(";")
     with world.Place() as place:
         for row in wanted:
             _row(place, row, kinds)
@@ -36,7 +36,17 @@ def _row(place, row, kinds):
         title=f"{LOCAL} local pods, {remote:,} remote, {policies:,} policies; {CHANGES} changes, median (p90)",
         title_justify="left", box=None, pad_edge=False,
     )  # fmt: skip
-    headings = ("", "cold s", "CPU s", "peak RSS MiB", "member ms", "CPU ms", "policy ms", "CPU ms", "idle CPU %")
+    headings = (
+        "",
+        "cold s",
+        "CPU s",
+        "peak RSS MiB",
+        "member ms",
+        "CPU ms",
+        "policy ms",
+        "CPU ms",
+        "idle CPU %",
+    )
     for heading in headings:
         table.add_column(heading, justify="left" if not heading else "right")
     folder = place.directory / row
@@ -44,7 +54,7 @@ def _row(place, row, kinds):
     with cluster.Etcd(folder) as etcd:
         etcd.put(*cluster.world(LOCAL, remote, policies))
         for kind in kinds:
-            with felix.Node() as node, felix.Felix(kind, folder) as running:
+            with felix_process.Node() as node, felix_process.Felix(kind, folder) as running:
                 table.add_row(kind, *_measured(etcd, node, running, remote))
     console = Console(width=140)
     console.print()
@@ -69,7 +79,11 @@ def _measured(etcd, node, running, remote):
 def _member(remote, number):
     address = f"10.200.{number >> 8}.{number & 255}"
     labels = {"role": "role-0", "place": "remote"}
-    return cluster.endpoint(f"remote-{number % (remote // 100)}", f"new-{number}", address, labels), address, 7001
+    return (
+        cluster.endpoint(f"remote-{number % (remote // 100)}", f"new-{number}", address, labels),
+        address,
+        7001,
+    )
 
 
 def _policy(known, number):

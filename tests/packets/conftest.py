@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
+sys.path[:0] = [str(Path(__file__).parents[1] / room) for room in ("golden", "apiserver")]
 from dataplanes import CHOSEN, DATAPLANES
 
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from functools import partial
 
 from felix_world import FelixWorld
 from random_policies import HOST_ADDRESSES, NODE, OUTSIDE, PODS, World
@@ -45,14 +46,25 @@ class PacketLab:
 
     def apply(self, resources):
         """The datastore holds these afterwards, and of what was applied before nothing else."""
+        for change in self.changes(resources):
+            change()
+
+    def changes(self, resources):
+        """What leads there, as functions that may be called in any order."""
         wanted = {_key(resource): resource for resource in resources}
-        for key, resource in wanted.items():
-            if self.applied.get(key) != resource:
-                self.felix.apply(resource)
-        for key, resource in self.applied.items():
-            if key not in wanted:
-                self.felix.delete(resource)
-        self.applied = wanted
+        found = [
+            partial(self._put, resource)
+            for key, resource in wanted.items()
+            if self.applied.get(key) != resource
+        ]
+        return found + [partial(self._delete, key) for key in self.applied if key not in wanted]
+
+    def _put(self, resource):
+        self.felix.apply(resource)
+        self.applied[_key(resource)] = resource
+
+    def _delete(self, key):
+        self.felix.delete(self.applied.pop(key))
 
     def reference(self):
         return Reference(self.applied.values(), NODE, self.endpoint_to_host)

@@ -173,6 +173,7 @@ def _use_nftables(
     target = NftTable(context.family, generation)
     channels.callback(target.close)
     native: Reconciler[Any, Any, Any] = Reconciler(f"nftables v{context.family}", target)
+    target.wanted = lambda: native.delta.wanted
     natives.append(native)
     return {table: NativeChains(native, table) for table in TABLES}, NativeSetWishes(context, native)
 

@@ -14,7 +14,7 @@ from pycalico.api.v3.clusterinformation import ClusterInformation
 from pycalico.api.v3.felixconfiguration import FelixConfiguration
 from pycalico.api.v3.ippool import IPPool
 from pycalico.api.v3.node import Node
-from pycalico.base import health
+from pycalico.base import health, heap
 from pycalico.calc import felixconfig, messages
 from pycalico.calc.graph import KINDS, KUBERNETES_KINDS, CalcGraph, tunnel_parameters
 from pycalico.calc.network import node_facts
@@ -239,12 +239,15 @@ class Agent:
     def _follow(
         self, syncer: Syncer, graph: CalcGraph, dataplane: Dataplane, encapsulation: messages.Encapsulation
     ) -> None:
+        settled = False
         while True:
             batch = syncer.take(_TAKE_S)
             if self.stop.is_set():
                 self._raise_for_stop()
-            for update in batch.updates:
-                graph.update(update)
+            # Let go of one after the other: at the start they are everything that there is.
+            batch.updates.reverse()
+            while batch.updates:
+                graph.update(batch.updates.pop())
             if syncer.in_sync:
                 graph.set_in_sync()
             found = graph.flush()
@@ -252,6 +255,9 @@ class Agent:
                 self._watch(message, encapsulation)
             if found:
                 dataplane.put(found)
+            if syncer.in_sync and not settled:
+                settled = True
+                heap.settle()
             self._health.report(_CALC, ready=syncer.in_sync)
 
     def _raise_for_stop(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
-from pycalico.kernel import command
+from pycalico.kernel import command, ipsetdump
 from pycalico.reconcile.target import Outcome, TargetError
 
 log = logging.getLogger(__name__)
@@ -59,10 +59,17 @@ class IPSets:
         self.lines_written = 0
         self.calls = 0
         self._have: dict[str, IPSet] = {}
+        self._fingerprint = b""
         self._temporary = (f"cali{family}t{n}" for n in itertools.count())
 
     def read(self) -> Mapping[str, IPSet]:
-        self._have = self._list()
+        """Asks the kernel whether anything is another than last time before it reads all of it."""
+        seen = ipsetdump.fingerprint(_OURS[self.family].match)
+        if not seen or seen != self._fingerprint:
+            before, self._have = self._have, self._list()
+            # Members that are as before keep their one copy in memory.
+            self._have |= {name: have for name, have in before.items() if self._have.get(name) == have}
+            self._fingerprint = seen
         return dict(self._have)
 
     def same(self, want: IPSet, have: IPSet) -> bool:

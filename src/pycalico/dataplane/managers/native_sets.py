@@ -25,7 +25,7 @@ class NativeSetWishes:
         wanted = members_of_family(self._context, members)
         held = self._sets.get(set_id)
         if held is None or held.type != set_type:
-            self._sets[set_id] = NativeSet(set_type, wanted)
+            self._sets[set_id] = NativeSet(self._context.set_name(set_id), set_type, wanted)
         else:
             self._toggle(held, held.members ^ wanted)
         self._want(set_id)

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pycalico.dataplane.drivers.nft import members
 from pycalico.dataplane.drivers.nft.compiler import AnonymousSet, compile_rule, rule_id
-from pycalico.dataplane.drivers.nft.members import Cover
-from pycalico.dataplane.drivers.nft.objects import CHAIN, MAP, TABLE, SeenChain, SeenMap
+from pycalico.dataplane.drivers.nft.objects import CHAIN, MAP, TABLE, SeenChain, SeenMap, SeenSet
 from pycalico.kernel import nftables, nftexpr
 from pycalico.kernel.nfnetlink import Message
 from pycalico.kernel.nftables import ANONYMOUS, CONSTANT, Hook, SeenRule, SetKey
@@ -27,7 +26,7 @@ class Changes:
         self.owner = ""
         self.echo = False
         self.echoed: list[SeenRule] = []
-        self.covers: dict[str, Cover] = {}
+        self.made: dict[str, SeenSet] = {}
         self.rules_count = 0
         self.elements_count = 0
         self._phases: list[list[tuple[str, Message]]] = [[] for _ in range(6)]
@@ -155,22 +154,26 @@ class Changes:
     # ---- sets
 
     def put_set(
-        self, name: str, set_type: str, added: Iterable[str], removed: Iterable[str], *, make: bool
+        self, name: str, layout: str, added: Iterable[str], removed: Iterable[str], *, make: bool
     ) -> None:
         """Raises ValueError for what is no member."""
         if make:
             self._set_id += 1
-            key = members.key_of(self.family, set_type)
+            key = members.key_of(self.family, layout)
             self._add(_MAKE, nftables.new_set(self.family, self.table, name, key, self._set_id))
-        self._add(_FILL, *self._set_elements(name, set_type, removed, delete=True))
-        self._add(_FILL, *self._set_elements(name, set_type, added, delete=False))
+        self._add(_FILL, *self._set_elements(name, layout, removed, delete=True))
+        self._add(_FILL, *self._set_elements(name, layout, added, delete=False))
 
     def _set_elements(
-        self, name: str, set_type: str, given: Iterable[str], *, delete: bool
+        self, name: str, layout: str, given: Iterable[str], *, delete: bool
     ) -> Iterator[Message]:
-        listed = [item for member in given for item in members.elements(self.family, set_type, member)]
+        listed = [item for member in given for item in members.elements(self.family, layout, member)]
         self.elements_count += len(listed)
         return nftables.elements(self.family, self.table, name, listed, delete=delete)
+
+    def remove_set(self, name: str) -> None:
+        """Before one of the same name is made."""
+        self._phases[_REMOVE].append((self.owner, nftables.delete_set(self.family, self.table, name)))
 
     # ---- what goes
 

@@ -104,7 +104,7 @@ def _ruled(number: int, table: str, text: str) -> Callable[[Changes], None]:
 
     def fill(changes: Changes) -> None:
         own = text.replace(_SET, f"{_SET}{number}")
-        changes.put_set(f"{_SET}{number}", members.NET, (), (), make=True)
+        changes.put_set(f"{_SET}{number}", members.ADDRESS, (), (), make=True)
         changes.put_map(f"{table}-{_SET}{number}", {}, None)
         changes.put_chain(f"{table}-probe{number}", (own,), None, (rule_id(own),), HOOKS[_HOOK_OF[table]])
 

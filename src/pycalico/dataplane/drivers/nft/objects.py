@@ -60,7 +60,7 @@ class SeenMap(msgspec.Struct):
 class SeenSet(msgspec.Struct):
     """``elements`` only after a read, until compared; then the wish's own notes tell what differs."""
 
-    type: str
+    layout: str
     cover: Cover
     elements: set[str] | None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 
 from pycalico.dataplane.drivers.nft import compiler, members
@@ -55,6 +55,8 @@ class NftTable:
         self.reads = 0
         self.read_s = 0.0
         self.last_write_s: float | None = None
+        self.wanted: Callable[[], dict[str, Content]] = dict
+        """All wishes; set by who makes the reconciler."""
         self._generation = generation
         self._channel: Channel | None = None
         self._exists = False
@@ -108,9 +110,9 @@ class NftTable:
                 entries = {key.rstrip(b"\0").decode(errors="replace"): chain for key, _, chain in listed}
                 self._maps[seen.name] = SeenMap(entries, seen.key_type == nftables.INTERFACE)
                 continue
-            set_type = members.type_of(family, seen.key_type, interval=bool(seen.flags & nftables.INTERVAL))
-            elements = members.parse(family, set_type, listed) if set_type else set()
-            self._sets[seen.name] = SeenSet(set_type, Cover(family), elements)
+            layout = members.layout_of(family, seen.key_type, interval=bool(seen.flags & nftables.INTERVAL))
+            elements = members.parse(family, layout, listed) if layout else set()
+            self._sets[seen.name] = SeenSet(layout, Cover(family), elements)
         every: dict[str, Seen] = {f"{CHAIN} {name}": chain for name, chain in self._chains.items()}
         every |= {f"{MAP} {name}": seen_map for name, seen_map in self._maps.items()}
         every |= {f"{SET} {name}": seen_set for name, seen_set in self._sets.items()}
@@ -121,9 +123,11 @@ class NftTable:
             return isinstance(have, SeenChain) and want.ids == have.ids and want.hook == have.hook
         if isinstance(want, NativeMap):
             return isinstance(have, SeenMap) and want.entries == have.entries and have.of_interfaces
-        if not isinstance(have, SeenSet) or have.type != want.type:
+        if not isinstance(have, SeenSet):
             return False
         if have.elements is not None:
+            if not members.fits(want.type, have.layout, has_nets=members.has_nets(want.members)):
+                return False
             have.cover.load(want.members)
             if have.cover.top(want.members) != have.elements:
                 return False
@@ -139,10 +143,11 @@ class NftTable:
         refused: dict[str, str] = {}
         try:
             for attempt in range(_ROUNDS_MOST):
-                changes = self._plan(doing, going, refused)
+                every = self._with_users(doing)
+                changes = self._plan(every, going, refused)
                 refusals = self._commit(changes)
                 if not refusals:
-                    self._note(changes, doing, going, refused)
+                    self._note(changes, every, going, refused)
                     return Outcome(self._now(puts, refused), refused)
                 # What we believe to be there may be wrong: somebody else wrote. Only a refusal after a fresh look
                 # is the object's own fault.
@@ -168,8 +173,6 @@ class NftTable:
         self, puts: Mapping[str, Content], deletes: AbstractSet[str], refused: dict[str, str]
     ) -> Changes:
         """Raises NftablesError when the kernel must be asked and cannot be."""
-        if self._rebuild or any(self._conflicts(key, want) for key, want in puts.items()):
-            self._rebuild = True
         changes = Changes(self.family, exists=self._exists, rebuild=self._rebuild)
         echo = sum(len(w.ids) for w in puts.values() if isinstance(w, NativeChain)) <= _ECHO_MOST
         changes.echo = echo
@@ -212,7 +215,7 @@ class NftTable:
             seen_map = self._maps.get(name)
             return seen_map is not None and not seen_map.of_interfaces
         seen_set = self._sets.get(name)
-        return seen_set is not None and seen_set.type != want.type
+        return seen_set is not None and not members.fits(want.type, seen_set.layout, has_nets=False)
 
     def _plan_chain(self, changes: Changes, name: str, want: NativeChain) -> None:
         have = None if self._rebuild else self._chains.get(name)
@@ -225,25 +228,64 @@ class NftTable:
 
     def _plan_set(self, changes: Changes, name: str, want: NativeSet) -> None:
         have = None if self._rebuild else self._sets.get(name)
-        if have is None:
+        if have is not None and have.elements is None and want.touched is None:
+            listed = nftables.set_elements(self.channel, self.family, TABLE, name)
+            have.elements = members.parse(self.family, have.layout, listed)
+        if have is None or self._outgrown(have, want):
+            if have is not None:
+                changes.remove_set(name)
             cover = Cover(self.family)
             cover.load(want.members)
-            changes.put_set(name, want.type, cover.top(want.members), (), make=True)
-            changes.covers[name] = cover
+            layout = members.layout_for(want.type, has_nets=members.has_nets(want.members))
+            changes.put_set(name, layout, cover.top(want.members), (), make=True)
+            changes.made[name] = SeenSet(layout, cover, None)
             return
-        if have.elements is None and want.touched is None:
-            listed = nftables.set_elements(self.channel, self.family, TABLE, name)
-            have.elements = members.parse(self.family, have.type, listed)
         if have.elements is not None:
             have.cover.load(want.members)
             top = have.cover.top(want.members)
-            changes.put_set(name, want.type, top - have.elements, have.elements - top, make=False)
+            changes.put_set(name, have.layout, top - have.elements, have.elements - top, make=False)
             return
         touched = want.touched or set()
         moves = have.cover.changes(want.members, touched & want.members, touched - want.members)
         added = [member for member, put in moves.items() if put]
         removed = [member for member, put in moves.items() if not put]
-        changes.put_set(name, want.type, added, removed, make=False)
+        changes.put_set(name, have.layout, added, removed, make=False)
+
+    @staticmethod
+    def _outgrown(have: SeenSet, want: NativeSet) -> bool:
+        """The set holds addresses only, and now there is a net."""
+        if have.layout != members.ADDRESS:
+            return False
+        news = want.members if have.elements is not None else (want.touched or set()) & want.members
+        return members.has_nets(news)
+
+    def _with_users(self, puts: Mapping[str, Content]) -> dict[str, Content]:
+        """``puts``, and the chains whose rules look into sets that must be made anew: those rules are written again.
+
+        All wishes where the table itself must be made anew.
+        """
+        if any(self._conflicts(key, want) for key, want in puts.items()):
+            self._rebuild = True
+        if self._rebuild:
+            return self.wanted() | dict(puts)
+        outgrown = []
+        for key, want in puts.items():
+            have = self._sets.get(key.partition(" ")[2]) if isinstance(want, NativeSet) else None
+            if have is not None and isinstance(want, NativeSet) and self._outgrown(have, want):
+                outgrown.append(f"--match-set {want.text} ")
+        if not outgrown:
+            return dict(puts)
+        found = dict(puts)
+        for key, want in (self.wanted() | dict(puts)).items():
+            seen = self._chains.get(key.partition(" ")[2])
+            if not isinstance(want, NativeChain) or seen is None:
+                continue
+            stale = {rule_id for text, rule_id in _pairs(want) if any(needle in text for needle in outgrown)}
+            if stale:
+                ids = tuple("" if rule_id in stale else rule_id for rule_id in seen.ids)
+                self._chains[key.partition(" ")[2]] = SeenChain(ids, seen.hook, seen.handles)
+                found[key] = want
+        return found
 
     # ---- writing
 
@@ -284,10 +326,10 @@ class NftTable:
             elif isinstance(want, NativeMap):
                 self._maps[name] = SeenMap(dict(want.entries), of_interfaces=True)
             elif key not in refused:
-                have = self._sets.get(name)
-                if have is None:
-                    have = self._sets[name] = SeenSet(want.type, changes.covers[name], None)
-                have.elements = None
+                made = changes.made.get(name)
+                if made is not None:
+                    self._sets[name] = made
+                self._sets[name].elements = None
                 want.touched = set()
         for key in deletes:
             kind, _, name = key.partition(" ")
@@ -359,6 +401,10 @@ class NftTable:
                 self._note(changes, without, set(), ignored)
                 keys = half
         return keys[0]
+
+
+def _pairs(want: NativeChain) -> zip[tuple[str, str]]:
+    return zip(want.rules, want.ids, strict=True)
 
 
 def _denying(want: Content) -> NativeChain:
