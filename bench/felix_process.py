@@ -7,11 +7,10 @@ import struct
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from bench import cluster, world
+from pycalico.kernel import netns
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _POD = "172.16.0.0"
@@ -85,8 +84,6 @@ class Node:
 
 def _in_pod():
     """A raw socket that was made there and can be read from here."""
-    from pycalico.kernel import netns
-
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     netns.enter("/run/netns/pod")
     try:

@@ -9,4 +9,4 @@ DATAPLANES = {
     "nftables": {"FELIX_NFTABLESMODE": "Enabled"},
 }
 #: PACKETS_DATAPLANES=a,b chooses others.
-CHOSEN = os.environ.get("PACKETS_DATAPLANES", "iptables-legacy").split(",")
+CHOSEN = os.environ.get("PACKETS_DATAPLANES", "iptables-legacy,nftables").split(",")

@@ -49,10 +49,12 @@ def _nftables():
             title = next((line for line in lines if re.match(r"(chain|set|map) ", line)), "")
             rules = [line for line in lines if line != title and not line.startswith(f"table {family}")]
             if not title.startswith("chain"):
-                rules = sorted(re.findall(r"[^\s,={}]+", " ".join(rules)))
+                # A set that once held a net stays one of intervals.
+                words = set(re.findall(r"[^\s,={}]+", " ".join(rules))) - {"flags", "interval"}
+                rules = sorted(word for word in words if not word.startswith("fe80:"))
             if title:
                 found[f"{family} {title}"] = rules
-    return found
+    return dict(sorted(found.items()))
 
 
 def _lose_events(lab, changes):
