@@ -82,13 +82,13 @@ def targets(felix):
 
 def test_restart_adopts_everything():
     messages = world(
-        "10.0.0.1", "10.1.0.0/16", rules=(from_set(80), Rule("deny", src_nets=("10.0.0.0/8", "11.0.0.0/8")))
+        "10.0.0.1", "10.1.0.0/16", rules=(from_set(80), Rule("deny", src_nets=("10.0.0.0/8", "12.0.0.0/8")))
     )
     with rig.Rig(**NATIVE, ipv6=True).start(*messages) as felix:
         # The addresses of links that just came up may follow the rest.
         assert targets(felix)[0].transactions == 1
     before = table()
-    assert "saddr { 10.0.0.0/8, 11.0.0.0/8 }" in before
+    assert "saddr { 10.0.0.0/8, 12.0.0.0/8 }" in before
     with rig.Rig(**NATIVE, ipv6=True).start(*messages) as felix:
         felix.resync()
         assert [target.transactions for target in targets(felix)] == [0, 0]
