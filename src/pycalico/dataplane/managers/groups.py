@@ -19,19 +19,29 @@ class Groups:
         self._policies = policies
         self._users: dict[PolicyGroup, set[str]] = {}
         self._of_user: dict[str, set[PolicyGroup]] = {}
+        self._by_chain: dict[str, PolicyGroup] = {}
 
-    def of(self, user: str, tiers: Sequence[PolicyLists]) -> tuple[list[PolicyGroup], list[PolicyGroup]]:
-        """(ingress, egress) groups of ``tiers``; what ``user`` had before and does not have now is given up."""
-        ingress = [g for tier in tiers for g in self._group(tier, True, tier.ingress)]
-        egress = [g for tier in tiers for g in self._group(tier, False, tier.egress)]
+    def of(
+        self, user: str, tiers: Sequence[PolicyLists], lists: str = "normal"
+    ) -> tuple[list[PolicyGroup], list[PolicyGroup]]:
+        """(ingress, egress) groups of ``tiers``; what ``user`` had before and does not have now is given up.
+
+        ``lists`` is normal, forward, pre-DNAT or untracked.
+        """
+        lists = lists if self._plane.context.native else ""
+        ingress = [g for tier in tiers for g in self._group(tier, True, tier.ingress, lists)]
+        egress = [g for tier in tiers for g in self._group(tier, False, tier.egress, lists)]
         self._hold(user, {g for g in (*ingress, *egress) if g.has_own_chain})
         return ingress, egress
 
     def release(self, user: str) -> None:
         self._hold(user, set())
 
-    def _group(self, tier: PolicyLists, inbound: bool, names: Sequence[str]) -> list[PolicyGroup]:
-        return group(tier.tier, inbound, names, lambda name: self._policies.selector_of(tier.tier, name))
+    def _group(self, tier: PolicyLists, inbound: bool, names: Sequence[str], lists: str) -> list[PolicyGroup]:
+        def selector_of(name: str) -> str:
+            return self._policies.selector_of(tier.tier, name)
+
+        return group(tier.tier, inbound, names, selector_of, lists)
 
     def _hold(self, user: str, groups: set[PolicyGroup]) -> None:
         before = self._of_user.get(user, set())
@@ -39,6 +49,7 @@ class Groups:
             users = self._users.setdefault(item, set())
             if not users:
                 chain = render_group(self._plane.context, item)
+                self._by_chain[chain.name] = item
                 for table in _TABLES:
                     self._plane.tables[table].update([chain])
             users.add(user)
@@ -46,8 +57,11 @@ class Groups:
             self._users[item].discard(user)
             if not self._users[item]:
                 del self._users[item]
-                for table in _TABLES:
-                    self._plane.tables[table].remove([item.chain_name])
+                # Perhaps a group that holds one policy more goes on under the name.
+                if self._by_chain[item.chain_name] == item:
+                    del self._by_chain[item.chain_name]
+                    for table in _TABLES:
+                        self._plane.tables[table].remove([item.chain_name])
         if groups:
             self._of_user[user] = groups
         else:

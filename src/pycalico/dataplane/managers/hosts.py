@@ -83,9 +83,9 @@ class HostEndpointManager:
     def _program(self, interface: str, update: HostEndpointUpdate) -> None:
         context = self._plane.context
         normal = self._groups.of(f"host normal {interface}", update.tiers)
-        forward = self._groups.of(f"host forward {interface}", update.forward_tiers)
-        pre_dnat = self._groups.of(f"host pre-DNAT {interface}", update.pre_dnat_tiers)
-        untracked = self._groups.of(f"host untracked {interface}", update.untracked_tiers)
+        forward = self._groups.of(f"host forward {interface}", update.forward_tiers, "forward")
+        pre_dnat = self._groups.of(f"host pre-DNAT {interface}", update.pre_dnat_tiers, "pre-DNAT")
+        untracked = self._groups.of(f"host untracked {interface}", update.untracked_tiers, "untracked")
         filter_chains = endpoint.host_filter_chains(context, interface, normal, forward, update.profiles)
         if context.config.kube_ipvs and interface != ANY_INTERFACE:
             mark = self._marks.assign(interface)

@@ -18,10 +18,18 @@ _STRIDE = 5
 
 
 class PolicyGroup(msgspec.Struct, frozen=True):
+    """``lists``: which of an endpoint's lists it is of, in native rendering; empty for iptables.
+
+    An endpoint that a selector matches has all policies of that selector, so the first and the last of a group tell
+    which are between. A native group is named by them: with one policy more inside, one rule is new, and no endpoint's
+    chain changes. Upstream's name in iptables is made of all.
+    """
+
     tier: str
     inbound: bool
     selector: str
     policies: tuple[str, ...]
+    lists: str = ""
 
     @property
     def has_own_chain(self) -> bool:
@@ -32,15 +40,16 @@ class PolicyGroup(msgspec.Struct, frozen=True):
         """Where an endpoint jumps to: the only policy's chain, or the group's own."""
         if not self.has_own_chain:
             return policy_chain_name(self.inbound, self.policies[0])
-        uid = name.group_uid(self.tier, self.selector, self.inbound, self.policies)
+        told = (self.lists, self.policies[0], self.policies[-1]) if self.lists else self.policies
+        uid = name.group_uid(self.tier, self.selector, self.inbound, told)
         return (name.GROUP_IN if self.inbound else name.GROUP_OUT) + uid
 
 
 def group(
-    tier: str, inbound: bool, policies: Iterable[str], selector_of: Callable[[str], str]
+    tier: str, inbound: bool, policies: Iterable[str], selector_of: Callable[[str], str], lists: str = ""
 ) -> list[PolicyGroup]:
     return [
-        PolicyGroup(tier, inbound, selector, tuple(names))
+        PolicyGroup(tier, inbound, selector, tuple(names), lists)
         for selector, names in groupby(policies, selector_of)
     ]
 
