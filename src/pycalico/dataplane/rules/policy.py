@@ -57,7 +57,8 @@ def render_profile(context: RuleContext, update: ProfileUpdate) -> tuple[Chain, 
 def _render_chain(context: RuleContext, chain: str, rules: Iterable[Rule], label: str) -> Chain:
     """Returns at the end do nothing and are left out; an empty chain keeps one rule to carry the label."""
     lines = [line for rule in rules for line in render_rule(context, rule)]
-    while lines and lines[-1].body.endswith(action.RETURN):
+    # A native rule does more than return.
+    while not context.native and lines and lines[-1].body.endswith(action.RETURN):
         lines.pop()
     if not lines:
         lines.append(_Line("", ""))
@@ -188,6 +189,8 @@ def _verdict(context: RuleContext, verdict: str, found: str) -> list[str]:
             return [match.rule(found, action.log(context.config.log_prefix))]
         case _:
             raise ValueError(f"unknown rule action {verdict!r}")
+    if context.native:
+        return [match.rule(found, action.set_mark(bit), action.RETURN)]
     return [match.rule(found, action.set_mark(bit)), match.rule(match.mark_set(bit), action.RETURN)]
 
 

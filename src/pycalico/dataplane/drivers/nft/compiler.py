@@ -266,6 +266,9 @@ class _Compiler:
             # The kernel rejects in the filter hooks only.
             refused = x.reject_port_unreachable(self.family) if self.table == "filter" else x.verdict(x.DROP)
             self._action.append(refused)
+        elif name == "MARK":
+            self._next()
+            self._action.append(self.set_mark(self._next()))
         elif name in _TARGETS:
             self._action.append(_TARGETS[name](self, dict(self._options())))
         else:
@@ -275,8 +278,9 @@ class _Compiler:
         for word in self._words:
             yield word, ("" if word == "--random-fully" else self._next())
 
-    def set_mark(self, options: dict[str, str]) -> bytes:
-        value, mask = _mark(options["--set-mark"])
+    def set_mark(self, text: str) -> bytes:
+        """Another action may stand behind it."""
+        value, mask = _mark(text)
         kept = _host_number(~mask & 0xFFFFFFFF)
         return x.meta(x.MARK) + x.bitwise(kept, _host_number(value)) + x.meta_set(x.MARK)
 
@@ -339,7 +343,6 @@ _ACTIONS = {
     "NOTRACK": x.notrack(),
 }
 _TARGETS: dict[str, Callable[[_Compiler, dict[str, str]], bytes]] = {
-    "MARK": _Compiler.set_mark,
     "LOG": _Compiler.log,
     "MASQUERADE": _Compiler.masquerade,
     "SNAT": lambda c, options: c.translate(x.SNAT, options["--to-source"], options),
