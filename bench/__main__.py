@@ -6,7 +6,7 @@ import sys
 
 from bench import world
 
-NAMES = ("calicoctl", "cni", "felix", "scale")
+NAMES = ("calicoctl", "cni", "felix", "scale", "packets")
 
 
 def main() -> int:

@@ -50,6 +50,9 @@ class Node:
         ip -n pod route add 169.254.1.1 dev eth0 scope link; ip -n pod route add default via 169.254.1.1 dev eth0
         ip netns exec node sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0
         """)
+        # A link that comes up later gives the host another MTU, for which every Felix starts over.
+        while "state UP" not in sh("ip -n node link show eth0"):
+            time.sleep(0.05)
         self.sender = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
         self.receiver = _in_pod()
         return self
