@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
 from pycalico.calc.messages import PolicyID, PolicyLists
-from pycalico.dataplane.managers.plane import Plane
+from pycalico.dataplane.managers.plane import Offers, Plane
 from pycalico.dataplane.managers.policies import PolicyManager
-from pycalico.dataplane.rules.group import PolicyGroup, group, render_group
+from pycalico.dataplane.rules.group import PolicyGroup, PortKeys, group, render_group
 
 _TABLES = ("raw", "mangle", "filter")
 
@@ -17,6 +17,7 @@ class Groups:
     def __init__(self, plane: Plane, policies: PolicyManager) -> None:
         self._plane = plane
         self._policies = policies
+        self._offers = Offers(plane.tables)
         self._users: dict[PolicyGroup, set[str]] = {}
         self._of_user: dict[str, set[PolicyGroup]] = {}
         self._by_chain: dict[str, PolicyGroup] = {}
@@ -41,17 +42,20 @@ class Groups:
         def selector_of(name: str) -> str:
             return self._policies.selector_of(tier.tier, name)
 
-        return group(tier.tier, inbound, names, selector_of, lists)
+        def keys_of(name: str) -> PortKeys | None:
+            return self._policies.keys_of(tier.tier, name, inbound)
+
+        return group(tier.tier, inbound, names, selector_of, lists, keys_of if lists else None)
 
     def _hold(self, user: str, groups: set[PolicyGroup]) -> None:
         before = self._of_user.get(user, set())
         for item in groups - before:
             users = self._users.setdefault(item, set())
             if not users:
-                chain = render_group(self._plane.context, item)
-                self._by_chain[chain.name] = item
+                self._by_chain[item.chain_name] = item
+                chains = render_group(self._plane.context, item)
                 for table in _TABLES:
-                    self._plane.tables[table].update([chain])
+                    self._offers.put(f"group {item.chain_name}", table, chains)
             users.add(user)
         for item in before - groups:
             self._users[item].discard(user)
@@ -61,7 +65,7 @@ class Groups:
                 if self._by_chain[item.chain_name] == item:
                     del self._by_chain[item.chain_name]
                     for table in _TABLES:
-                        self._plane.tables[table].remove([item.chain_name])
+                        self._offers.put(f"group {item.chain_name}", table, ())
         if groups:
             self._of_user[user] = groups
         else:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-_JUMPS = ("--jump", "--goto", "--in-interface-map", "--out-interface-map")
+_JUMPS = ("--jump", "--goto", "--in-interface-map", "--out-interface-map", "--port-map")
 
 
 class Chain(msgspec.Struct, frozen=True):

@@ -80,6 +80,11 @@ def in_map(side: str, name: str) -> str:
     return f"--{side}-interface-map {name}"
 
 
+def in_port_map(name: str) -> str:
+    """The chain that the map ``@name`` has for protocol and destination port, if any; native rendering only."""
+    return f"--port-map {name}"
+
+
 def ports(side: str, ranges: Iterable[PortRange], negated: bool = False) -> str:
     """At most 15 slots (a range takes two): see `split_ports`."""
     option = "--source-ports" if side == "src" else "--destination-ports"

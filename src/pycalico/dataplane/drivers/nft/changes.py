@@ -6,12 +6,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pycalico.dataplane.drivers.nft import members
 from pycalico.dataplane.drivers.nft.compiler import AnonymousSet, compile_rule, rule_id
-from pycalico.dataplane.drivers.nft.objects import CHAIN, MAP, TABLE, SeenChain, SeenMap, SeenSet
+from pycalico.dataplane.drivers.nft.objects import (
+    CHAIN,
+    INTERFACES,
+    MAP,
+    MAP_KEYS,
+    TABLE,
+    SeenChain,
+    SeenMap,
+    SeenSet,
+    map_key,
+)
 from pycalico.kernel import nftables, nftexpr
 from pycalico.kernel.nfnetlink import Message
-from pycalico.kernel.nftables import ANONYMOUS, CONSTANT, Hook, SeenRule, SetKey
+from pycalico.kernel.nftables import ANONYMOUS, CONSTANT, Hook, SeenRule
 
-_INTERFACES = SetKey((nftables.INTERFACE,))
 #: References are taken back before what they refer to goes; what is referred to is made before the references.
 _UNREFER, _REMOVE, _MAKE, _FILL, _REFER, _DISPATCH = range(6)
 
@@ -130,23 +139,24 @@ class Changes:
 
     # ---- maps
 
-    def put_map(self, name: str, wanted: Mapping[str, str], have: Mapping[str, str] | None) -> None:
+    def put_map(
+        self, name: str, wanted: Mapping[str, str], have: Mapping[str, str] | None, of: str = INTERFACES
+    ) -> None:
         if have is None:
             self._set_id += 1
-            made = nftables.new_set(self.family, self.table, name, _INTERFACES, self._set_id, verdicts=True)
+            made = nftables.new_set(self.family, self.table, name, MAP_KEYS[of], self._set_id, verdicts=True)
             self._add(_MAKE, made)
         have = have or {}
         gone = [item for item in have.items() if wanted.get(item[0]) != item[1]]
         new = [item for item in wanted.items() if have.get(item[0]) != item[1]]
-        self._add(_UNREFER, *self._map_elements(name, gone, delete=True))
-        self._add(_DISPATCH, *self._map_elements(name, new, delete=False))
+        self._add(_UNREFER, *self._map_elements(name, of, gone, delete=True))
+        self._add(_DISPATCH, *self._map_elements(name, of, new, delete=False))
 
     def _map_elements(
-        self, name: str, entries: Iterable[tuple[str, str]], *, delete: bool
+        self, name: str, of: str, entries: Iterable[tuple[str, str]], *, delete: bool
     ) -> Iterator[Message]:
         listed = [
-            nftables.element(interface.encode().ljust(16, b"\0"), verdict=(nftexpr.GOTO, chain))
-            for interface, chain in entries
+            nftables.element(map_key(of, text), verdict=(nftexpr.GOTO, chain)) for text, chain in entries
         ]
         self.elements_count += len(listed)
         return nftables.elements(self.family, self.table, name, listed, delete=delete)

@@ -23,7 +23,7 @@ from pycalico.kernel.nftables import SetKey
 #: Part of each rule's identifier: a new way to compile must not look like what an older one left.
 _VERSION = "1"
 _WORD = re.compile(r'"([^"]*)"|(\S+)')
-_PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "icmpv6": 58, "sctp": 132, "udplite": 136}
+PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "icmpv6": 58, "sctp": 132, "udplite": 136}
 _COMMENT_MOST = 127
 _WILDCARD = "+"
 _ADDRESS_OFFSET = {(4, "src"): 12, (4, "dst"): 16, (6, "src"): 8, (6, "dst"): 24}
@@ -162,9 +162,13 @@ class _Compiler:
         self._add(x.meta(key))
         self._action.append(x.dispatch(f"{self.table}-{self._next().removeprefix('@')}"))
 
+    def port_map(self) -> None:
+        self._add(x.meta(x.L4PROTO), x.payload(x.TRANSPORT_HEADER, _PORT_OFFSET["dst"], 2, x.register32(1)))
+        self._action.append(x.dispatch(f"{self.table}-{self._next().removeprefix('@')}"))
+
     def protocol(self) -> None:
         word = self._next()
-        number = _PROTOCOLS.get(word)
+        number = PROTOCOLS.get(word)
         number = int(word) if number is None else number
         if not self._negated:
             self._protocol = number
@@ -356,6 +360,7 @@ _HANDLERS: dict[str, Callable[[_Compiler], None]] = {
     "--out-interface": lambda c: c.interface(x.OUT_INTERFACE),
     "--in-interface-map": lambda c: c.interface_map(x.IN_INTERFACE),
     "--out-interface-map": lambda c: c.interface_map(x.OUT_INTERFACE),
+    "--port-map": _Compiler.port_map,
     "-p": _Compiler.protocol,
     "--source": lambda c: c.net("src"),
     "--destination": lambda c: c.net("dst"),

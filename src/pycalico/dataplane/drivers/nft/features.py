@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pycalico.dataplane.drivers.nft import members
 from pycalico.dataplane.drivers.nft.changes import Changes
 from pycalico.dataplane.drivers.nft.compiler import rule_id
-from pycalico.dataplane.drivers.nft.objects import HOOKS
+from pycalico.dataplane.drivers.nft.objects import HOOKS, PORTS
 from pycalico.kernel import nftables
 from pycalico.kernel.nfnetlink import Channel, NftablesError
 
@@ -88,6 +88,7 @@ def _trials(family: int) -> dict[str, Callable[[Changes], None]]:
         "sets with intervals": lambda c: c.put_set(f"{_SET}-net", members.NET, [net], (), make=True),
         "sets with concatenations": lambda c: c.put_set(f"{_SET}-port", members.PORT, [pair], (), make=True),
     }
+    trials["verdict maps of ports"] = lambda c: c.put_map(f"filter-{_SET}-ports", {}, None, PORTS)
     for chain in HOOKS:
         trials[f"hook {chain}"] = _hooked(chain)
     for number, (name, table, text) in enumerate(_RULES):

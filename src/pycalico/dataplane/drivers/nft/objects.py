@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import struct
+
 import msgspec
 
 from pycalico.dataplane.drivers.nft.members import Cover, NativeSet
 from pycalico.kernel import nftables
-from pycalico.kernel.nftables import Hook
+from pycalico.kernel.nftables import Hook, SetKey
 
 #: Upstream's name since v3.29, in both families.
 TABLE = "calico"
 CHAIN, MAP, SET = "chain", "map", "set"
+INTERFACES, PORTS = "interfaces", "ports"
 
 #: Base chains by iptables' table and chain. Priorities are upstream's: kube-proxy's chains stand at -110, -100 and 100.
 HOOKS = {
@@ -36,9 +39,33 @@ class NativeChain(msgspec.Struct, frozen=True):
 
 
 class NativeMap(msgspec.Struct, frozen=True):
-    """Interface to the chain that its packets go to."""
+    """What is looked up to the chain that its packets go to.
+
+    Keys are names of interfaces, or ``<protocol's number>:<port>`` where the map is ``of`` ports.
+    """
 
     entries: dict[str, str]
+    of: str = INTERFACES
+
+
+MAP_KEYS = {
+    INTERFACES: SetKey((nftables.INTERFACE,)),
+    PORTS: SetKey((nftables.PROTOCOL, nftables.SERVICE)),
+}
+
+
+def map_key(of: str, text: str) -> bytes:
+    if of == INTERFACES:
+        return text.encode().ljust(16, b"\0")
+    protocol, _, port = text.partition(":")
+    return struct.pack(">B3xH2x", int(protocol), int(port))
+
+
+def map_text(of: str, key: bytes) -> str:
+    if of == INTERFACES:
+        return key.rstrip(b"\0").decode(errors="replace")
+    protocol, port = struct.unpack(">B3xH2x", key)
+    return f"{protocol}:{port}"
 
 
 Content = NativeChain | NativeMap | NativeSet
@@ -53,8 +80,10 @@ class SeenChain(msgspec.Struct):
 
 
 class SeenMap(msgspec.Struct):
+    """``of`` is empty for a map that is not of our making."""
+
     entries: dict[str, str]
-    of_interfaces: bool
+    of: str
 
 
 class SeenSet(msgspec.Struct):

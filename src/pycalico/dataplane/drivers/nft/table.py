@@ -15,6 +15,7 @@ from pycalico.dataplane.drivers.nft.members import Cover, NativeSet
 from pycalico.dataplane.drivers.nft.objects import (
     CHAIN,
     MAP,
+    MAP_KEYS,
     SET,
     TABLE,
     Content,
@@ -24,6 +25,7 @@ from pycalico.dataplane.drivers.nft.objects import (
     SeenChain,
     SeenMap,
     SeenSet,
+    map_text,
 )
 from pycalico.kernel import nftables
 from pycalico.kernel.nfnetlink import Channel, NftablesError, Refusal
@@ -107,8 +109,9 @@ class NftTable:
         for seen in nftables.sets(channel, family, TABLE):
             listed = nftables.set_elements(channel, family, TABLE, seen.name)
             if seen.flags & nftables.MAP:
-                entries = {key.rstrip(b"\0").decode(errors="replace"): chain for key, _, chain in listed}
-                self._maps[seen.name] = SeenMap(entries, seen.key_type == nftables.INTERFACE)
+                of = next((of for of, key in MAP_KEYS.items() if key.type == seen.key_type), "")
+                entries = {map_text(of, key): chain for key, _, chain in listed} if of else {}
+                self._maps[seen.name] = SeenMap(entries, of)
                 continue
             layout = members.layout_of(family, seen.key_type, interval=bool(seen.flags & nftables.INTERVAL))
             elements = members.parse(family, layout, listed) if layout else set()
@@ -122,7 +125,7 @@ class NftTable:
         if isinstance(want, NativeChain):
             return isinstance(have, SeenChain) and want.ids == have.ids and want.hook == have.hook
         if isinstance(want, NativeMap):
-            return isinstance(have, SeenMap) and want.entries == have.entries and have.of_interfaces
+            return isinstance(have, SeenMap) and want.entries == have.entries and have.of == want.of
         if not isinstance(have, SeenSet):
             return False
         if have.elements is not None:
@@ -184,7 +187,7 @@ class NftTable:
                     self._plan_chain(changes, name, want)
                 elif isinstance(want, NativeMap):
                     have = None if self._rebuild else self._maps.get(name)
-                    changes.put_map(name, want.entries, have.entries if have else None)
+                    changes.put_map(name, want.entries, have.entries if have else None, want.of)
                 else:
                     self._plan_set(changes, name, want)
             except ValueError as error:
@@ -213,7 +216,7 @@ class NftTable:
             return True
         if isinstance(want, NativeMap):
             seen_map = self._maps.get(name)
-            return seen_map is not None and not seen_map.of_interfaces
+            return seen_map is not None and seen_map.of != want.of
         seen_set = self._sets.get(name)
         return seen_set is not None and not members.fits(want.type, seen_set.layout, has_nets=False)
 
@@ -324,7 +327,7 @@ class NftTable:
                 written = _denying(want) if key in refused else want
                 self._chains[name] = SeenChain(written.ids, want.hook, handles.get(name))
             elif isinstance(want, NativeMap):
-                self._maps[name] = SeenMap(dict(want.entries), of_interfaces=True)
+                self._maps[name] = SeenMap(dict(want.entries), want.of)
             elif key not in refused:
                 made = changes.made.get(name)
                 if made is not None:

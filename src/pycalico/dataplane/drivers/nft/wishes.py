@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pycalico.dataplane.drivers.chains import Chains
-from pycalico.dataplane.drivers.nft.compiler import rule_id
-from pycalico.dataplane.drivers.nft.objects import CHAIN, HOOKS, MAP, Content, NativeChain, NativeMap
+from pycalico.dataplane.drivers.nft.compiler import PROTOCOLS, rule_id
+from pycalico.dataplane.drivers.nft.objects import CHAIN, HOOKS, MAP, PORTS, Content, NativeChain, NativeMap
 from pycalico.dataplane.rules.chain import Chain
 from pycalico.reconcile.reconciler import Reconciler
 
@@ -28,11 +28,17 @@ class NativeChains(Chains):
 
     def _want(self, chain: Chain) -> None:
         if chain.name.startswith(_MAP_MARK):
-            entries = (rule.split(" ") for rule in chain.rules)
-            wish: Content = NativeMap({words[1]: f"{self._table}-{words[-1]}" for words in entries})
+            wish: Content = self._map([rule.split(" ") for rule in chain.rules])
         else:
             wish = NativeChain(chain.rules, _ids(chain.rules))
         self._reconciler.want(self._key(chain.name), wish)
+
+    def _map(self, entries: list[list[str]]) -> NativeMap:
+        """Entries are ``-p PROTOCOL ... PORT --goto CHAIN`` or ``--in-interface NAME --goto CHAIN``."""
+        if entries and entries[0][0] == "-p":
+            ports = {f"{PROTOCOLS[words[1]]}:{words[-3]}": f"{self._table}-{words[-1]}" for words in entries}
+            return NativeMap(ports, PORTS)
+        return NativeMap({words[1]: f"{self._table}-{words[-1]}" for words in entries})
 
     def _unwant(self, name: str) -> None:
         self._reconciler.unwant(self._key(name))
