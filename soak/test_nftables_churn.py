@@ -40,9 +40,15 @@ class Churn:
 
     def __init__(self, seed):
         self.dice = random.Random(seed)
-        self.sets = {number: set() for number in range(_SETS)}
+        self.sets = {number: {self._address() for _ in range(_MEMBERS)} for number in range(_SETS)}
         self.policies = {}
         self.pods = {}
+        # As full as it will be in the long run, or growth would hide a leak.
+        for _ in range(_POLICIES):
+            list(self._policy())
+        for _ in range(_PODS):
+            list(self._pod())
+        list(self._endpoints())
 
     def _address(self):
         value = self.dice.randrange(1 << 20)

@@ -17,7 +17,7 @@ from pycalico.dataplane.rules.policy import policy_chain_name
 #: After so many jumps a return spares the rest.
 _STRIDE = 5
 #: A native group of so many policies has a map of ports; a policy of more ports than that may concern all.
-_INDEXED_FROM, _KEYS_MOST = 16, 64
+_INDEXED_FROM, _KEYS_MOST = 64, 64
 #: Rules that a map may cost for each policy.
 _COPIES_MOST = 4
 _WITH_PORTS = ("tcp", "udp", "sctp")

@@ -59,7 +59,7 @@ def ip_set_name(name: str) -> str:
     return name.replace(":", "-")
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def compile_rule(family: int, table: str, text: str) -> Compiled:
     """``table`` is iptables' name of the place that the rule is for. Raises CompileError."""
     state = _Compiler(family, table)
