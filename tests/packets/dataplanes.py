@@ -6,6 +6,7 @@ import os
 DATAPLANES = {
     "iptables-legacy": {"FELIX_IPTABLESBACKEND": "legacy"},
     "iptables-nft": {"FELIX_IPTABLESBACKEND": "nft"},
+    "nftables": {"FELIX_NFTABLESMODE": "Enabled"},
 }
 #: PACKETS_DATAPLANES=a,b chooses others.
-CHOSEN = os.environ.get("PACKETS_DATAPLANES", "iptables-legacy").split(",")
+CHOSEN = os.environ.get("PACKETS_DATAPLANES", "iptables-legacy,nftables").split(",")

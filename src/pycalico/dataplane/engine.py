@@ -17,9 +17,11 @@ from pycalico.dataplane import mtu, schedule
 from pycalico.dataplane.assembly import Assembly, assemble
 from pycalico.dataplane.config import DataplaneConfig
 from pycalico.dataplane.drivers.chains import OUR_CHAIN
+from pycalico.dataplane.drivers.choice import NftablesUnfit
 from pycalico.dataplane.drivers.iptables import BUILT_IN, Table
+from pycalico.dataplane.drivers.nft import features as nft_features
 from pycalico.dataplane.drivers.routes import Routes
-from pycalico.dataplane.managers.plane import TABLES, InterfacesChanged, Manager
+from pycalico.dataplane.managers.plane import TABLES, InterfacesChanged, Manager, MTUs
 from pycalico.dataplane.managers.registry import make_managers
 from pycalico.dataplane.managers.status import OnStatus, StatusManager, file_name
 from pycalico.kernel import rtnetlink
@@ -36,6 +38,7 @@ _BATCH_S = 0.01
 _IDLE_S = 5.0
 _WORKERS = 8
 _HOST_CHECK_S = 30.0
+_UNFIT_WAIT_S = 10.0
 _IPVS_DEVICE = "kube-ipvs0"
 
 
@@ -71,6 +74,8 @@ class Status(msgspec.Struct, frozen=True):
     applications: int
     last_apply_s: float
     failures: tuple[Failure, ...]
+    backend: str = ""
+    note: str = ""
 
 
 class Dataplane:
@@ -167,7 +172,8 @@ class Dataplane:
             self._interfaces.load()
         except NetlinkError as error:
             raise DataplaneError(f"cannot read the interfaces: {error}") from None
-        self._set_up()
+        if not self._set_up(stop):
+            return
         ended = threading.Event()
         watcher = threading.Thread(target=monitor.run, args=(ended,), name="interfaces", daemon=True)
         watcher.start()
@@ -182,14 +188,17 @@ class Dataplane:
             workers.shutdown(wait=True)
             rtnetlink.close()
             if self.assembly:
-                self.assembly.cleaner.close()
+                self.assembly.close()
 
-    def _set_up(self) -> None:
+    def _set_up(self, stop: threading.Event) -> bool:
+        """False when ``stop`` was set before there was a dataplane that works."""
         self._host_mtu = mtu.host_mtu(self._links(), self.config.mtu_interface_pattern)
         mtus = mtu.decide(self.config, self._host_mtu)
         if self.config.mtu_file:
             mtu.write_file(self.config.mtu_file, mtus.pod)
-        self.assembly = assemble(self.config, self._interfaces, mtus)
+        self.assembly = self._assemble(stop, mtus)
+        if self.assembly is None:
+            return False
         for plane in self.assembly.planes:
             self._managers += make_managers(plane)
         skipped = (self.config.interface_prefixes, self.config.interface_exclude)
@@ -201,6 +210,24 @@ class Dataplane:
         self._handle(InterfacesChanged(frozenset(self._interfaces.names())))
         for name in self._interfaces.names():
             self._note_fresh(name, time.monotonic())
+        return True
+
+    def _assemble(self, stop: threading.Event, mtus: MTUs) -> Assembly | None:
+        """Waits, saying why in readiness, for a kernel that can do what was asked for; what is there stays."""
+        while True:
+            try:
+                made = assemble(self.config, self._interfaces, mtus)
+            except NftablesUnfit as error:
+                log.error("%s", error)
+                failure = Failure("nftables", "", str(error), time.monotonic(), 1)
+                self._status = msgspec.structs.replace(self._status, failures=(failure,))
+                if self._on_alive:
+                    self._on_alive()
+                if stop.wait(_UNFIT_WAIT_S):
+                    return None
+                continue
+            self._status = msgspec.structs.replace(self._status, backend=made.backend, note=made.note)
+            return made
 
     def _links(self) -> list[Any]:
         found = (self._interfaces.get(name) for name in self._interfaces.names())
@@ -213,6 +240,8 @@ class Dataplane:
         timers = schedule.make(
             self.config,
             time.monotonic(),
+            assembly.generation,
+            natives=assembly.natives,
             tables=assembly.tables,
             sets=assembly.sets,
             routes=assembly.routes.values(),
@@ -336,6 +365,12 @@ class Dataplane:
         self._next_host_check_s = now_s + _HOST_CHECK_S
         if (self._interfaces.get(_IPVS_DEVICE) is not None) != self.config.kube_ipvs:
             raise RestartNeeded(f"{_IPVS_DEVICE} {'went' if self.config.kube_ipvs else 'appeared'}")
+        if self.config.nftables_mode == "Auto" and self.assembly and not self.assembly.note:
+            native = nft_features.kube_proxy_uses_nftables(
+                tuple(plane.family for plane in self.assembly.planes)
+            )
+            if native != bool(self.assembly.natives):
+                raise RestartNeeded(f"kube-proxy {'uses' if native else 'no longer uses'} nftables")
         now_mtu = mtu.smallest(self._links(), self.config.mtu_interface_pattern)
         if now_mtu not in {None, self._host_mtu}:
             raise RestartNeeded(f"the host's MTU changed from {self._host_mtu} to {now_mtu}")
@@ -383,6 +418,9 @@ class Dataplane:
             ) from error
         self._raise_for_iptables()
         self._report()
+        # Before this dataplane judges all packets the other one must.
+        if not self.assembly.leftovers.done and all(item.in_sync for item in self.assembly.rules):
+            self.assembly.leftovers.run(now_s)
         took_s = time.monotonic() - started
         self.applied_s += took_s
         first = not self._status.started
@@ -396,14 +434,17 @@ class Dataplane:
             failures=self._failures(pipeline),
         )
         if first:
-            log.info("first application done in %.3f s with iptables %s", took_s, self.assembly.backend)
+            with_what = (
+                self.assembly.backend if self.assembly.natives else f"iptables {self.assembly.backend}"
+            )
+            log.info("first application done in %.3f s with %s", took_s, with_what)
             if self._on_in_sync:
                 self._on_in_sync()
 
     def _raise_for_iptables(self) -> None:
         """The table has tried many times already: a fresh process may do better, and must not claim to be well."""
         assert self.assembly is not None  # noqa: S101
-        for table in self.assembly.tables:
+        for table in (*self.assembly.tables, *self.assembly.natives):
             if table.error:
                 raise DataplaneError(table.error.reason)
 

@@ -245,9 +245,8 @@ class Agent:
     def _dataplane_alive(self) -> None:
         if self._dataplane is not None:
             status = self._dataplane.status()
-            detail = ", ".join(
-                f"{failure.target} {failure.key}: {failure.reason}" for failure in status.failures[:3]
-            )
+            told = [f"{failure.target} {failure.key}: {failure.reason}" for failure in status.failures[:3]]
+            detail = ", ".join([status.note, *told] if status.note else told)
             self._health.report(_DATAPLANE, ready=status.started, detail=detail)
 
     def _wake_when_stopped(self, syncer: Syncer) -> None:
