@@ -1,5 +1,8 @@
 import sys
 from pathlib import Path
 
-_TESTS = Path(__file__).parents[1] / "tests"
-sys.path[:0] = [str(_TESTS / "packets"), str(_TESTS / "golden"), str(_TESTS / "apiserver")]
+_ROOT = Path(__file__).parents[1]
+sys.path[:0] = [
+    str(_ROOT),
+    *(str(_ROOT / "tests" / room) for room in ("packets", "golden", "apiserver", "netns")),
+]

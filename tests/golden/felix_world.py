@@ -203,6 +203,10 @@ class FelixWorld:
             private = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTRY, "felix"]
             self._felix = self._start([*private, program], self._log)
 
+    @property
+    def pid(self):
+        return self._felix.pid
+
     def signal(self, number):
         self._felix.send_signal(number)
 

@@ -12,7 +12,7 @@ from pycalico.kernel import netns
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(200)]
 
 #: Every so many-th case in each run, and a few by chance; `make soak` runs all.
-_EVERY = 16
+_EVERY = 24
 _BY_CHANCE = 6
 
 

@@ -12,7 +12,7 @@ from pycalico.kernel import netns
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(300)]
 
-_ROUNDS = 6
+_ROUNDS = 5
 _PROBES = 150
 
 

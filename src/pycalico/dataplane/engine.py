@@ -16,23 +16,26 @@ from pycalico.calc.messages import InSync, Message, WorkloadEndpointID
 from pycalico.dataplane import mtu, schedule
 from pycalico.dataplane.assembly import Assembly, assemble
 from pycalico.dataplane.config import DataplaneConfig
+from pycalico.dataplane.drivers.chains import OUR_CHAIN
 from pycalico.dataplane.drivers.choice import NftablesUnfit
+from pycalico.dataplane.drivers.iptables import BUILT_IN, Table
 from pycalico.dataplane.drivers.nft import features as nft_features
 from pycalico.dataplane.drivers.routes import Routes
-from pycalico.dataplane.managers.plane import InterfacesChanged, Manager, MTUs
+from pycalico.dataplane.managers.plane import TABLES, InterfacesChanged, Manager, MTUs
 from pycalico.dataplane.managers.registry import make_managers
 from pycalico.dataplane.managers.status import OnStatus, StatusManager, file_name
 from pycalico.kernel import rtnetlink
 from pycalico.kernel.ifmonitor import InterfaceMonitor
 from pycalico.kernel.interfaces import Interfaces
 from pycalico.kernel.netlink import NetlinkError, Route
+from pycalico.kernel.nftmonitor import Change, NftMonitor
 from pycalico.reconcile.pipeline import Job, Pipeline
 
 log = logging.getLogger(__name__)
 
 _BATCH_MOST = 100
 _BATCH_S = 0.01
-_IDLE_S = 1.0
+_IDLE_S = 5.0
 _WORKERS = 8
 _HOST_CHECK_S = 30.0
 _UNFIT_WAIT_S = 10.0
@@ -98,6 +101,7 @@ class Dataplane:
         self._events: deque[tuple[Route, bool]] = deque()
         self._changed_interfaces: set[str] = set()
         self._lost_events = False
+        self._table_changes: dict[tuple[int, str, int], str] = {}
         self._wake = threading.Condition()
         self._interfaces = Interfaces(self._interfaces_changed)
         self._saw_in_sync = False
@@ -108,6 +112,9 @@ class Dataplane:
         self._next_host_check_s = time.monotonic() + _HOST_CHECK_S
         self._status = Status(False, False, 0.0, 0.0, 0, 0, 0.0, ())
         self.assembly: Assembly | None = None
+        #: Seconds of all applications; batches of messages and of interface changes, as (batches, content).
+        self.applied_s = 0.0
+        self.message_batches = self.interface_batches = (0, 0)
 
     # ---- from other threads
 
@@ -134,6 +141,19 @@ class Dataplane:
             self._lost_events = True
             self._wake.notify()
 
+    def _tables_changed(self, changes: list[Change]) -> None:
+        with self._wake:
+            for change in changes:
+                ours = change.table in BUILT_IN and (not change.chain or OUR_CHAIN.match(change.chain))
+                if ours or change.chain in BUILT_IN.get(change.table, ()):
+                    self._table_changes[change.family, change.table, change.pid] = change.program
+            self._wake.notify()
+
+    def _table_changes_lost(self) -> None:
+        with self._wake:
+            self._table_changes |= {(family, table, 0): "" for family in (4, 6) for table in TABLES}
+            self._wake.notify()
+
     # ---- the loop
 
     def run(self, stop: threading.Event) -> None:
@@ -157,6 +177,9 @@ class Dataplane:
         ended = threading.Event()
         watcher = threading.Thread(target=monitor.run, args=(ended,), name="interfaces", daemon=True)
         watcher.start()
+        if self.assembly is not None and self.assembly.backend == "nft":
+            tables = NftMonitor(self._tables_changed, self._table_changes_lost)
+            threading.Thread(target=tables.run, args=(ended,), name="tables", daemon=True).start()
         workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="apply")
         try:
             self._loop(stop, workers)
@@ -252,7 +275,13 @@ class Dataplane:
             self._wake.wait_for(lambda: stop.is_set() or self._has_news(), at_most_s)
 
     def _has_news(self) -> bool:
-        return bool(self._queue or self._events or self._changed_interfaces or self._lost_events)
+        return bool(
+            self._queue
+            or self._events
+            or self._changed_interfaces
+            or self._lost_events
+            or self._table_changes
+        )
 
     # ---- what came in
 
@@ -265,13 +294,19 @@ class Dataplane:
                 names, self._changed_interfaces = self._changed_interfaces, set()
                 events, self._events = self._events, deque()
                 lost, self._lost_events = self._lost_events, False
+                changes, self._table_changes = self._table_changes, {}
+            if batch:
+                self.message_batches = _one_more(self.message_batches, len(batch))
             if names:
+                self.interface_batches = _one_more(self.interface_batches, len(names))
                 self._take_interfaces(names)
             for route, present in events:
                 self._take_route(route, present)
             if lost and self.assembly:
                 for reconciler in (*self.assembly.routes.values(), *self.assembly.links):
                     reconciler.resync()
+            if changes:
+                self._take_table_changes(changes)
             for message in batch:
                 self._handle(message)
             if not batch or time.monotonic() - started > _BATCH_S:
@@ -358,6 +393,17 @@ class Dataplane:
             if wanted or not target.is_fresh(route.oif):
                 reconciler.resync()
 
+    def _take_table_changes(self, changes: dict[tuple[int, str, int], str]) -> None:
+        """What our own programs write comes back to us too."""
+        assert self.assembly is not None  # noqa: S101
+        for reconciler in self.assembly.tables:
+            table = cast("Table", reconciler.target)
+            for (family, name, pid), program in changes.items():
+                if (family, name) == (table.programs.family, table.name) and pid not in table.writers:
+                    by = f"{program} ({pid})" if program else "somebody"
+                    log.info("%s was changed by %s: looking at it", reconciler.label, by)
+                    reconciler.resync()
+
     # ---- what goes out
 
     def _apply(self, pipeline: Pipeline, now_s: float) -> None:
@@ -376,6 +422,7 @@ class Dataplane:
         if not self.assembly.leftovers.done and all(item.in_sync for item in self.assembly.rules):
             self.assembly.leftovers.run(now_s)
         took_s = time.monotonic() - started
+        self.applied_s += took_s
         first = not self._status.started
         self._status = msgspec.structs.replace(
             self._status,
@@ -427,6 +474,10 @@ class Dataplane:
             for key, failure in item.failures.items():
                 found.append(Failure(item.label, str(key), failure.reason, failure.since_s, failure.tries))
         return tuple(found)
+
+
+def _one_more(batches: tuple[int, int], size: int) -> tuple[int, int]:
+    return batches[0] + 1, batches[1] + size
 
 
 def _at_once(workers: ThreadPoolExecutor, jobs: Sequence[Job]) -> list[bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -53,6 +54,22 @@ class Stopped(Exception):
         self.code = code
 
 
+class Stopwatch:
+    """``count`` updates took ``seconds`` in all."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.seconds = 0.0
+        self._began_s = 0.0
+
+    def begin(self, count: int) -> None:
+        self.count += count
+        self._began_s = time.monotonic()
+
+    def end(self) -> None:
+        self.seconds += time.monotonic() - self._began_s
+
+
 class Agent:
     """One run of Felix. ``stop`` may be set from a signal handler."""
 
@@ -64,6 +81,7 @@ class Agent:
         self.parameters = self._weigh({}, {})
         self.hostname = self.parameters["FelixHostname"] or _hostname(environ)
         self._health = health.Health()
+        self.calculation = Stopwatch()
         self._dataplane: Dataplane | None = None
         self._dataplane_failure: BaseException | None = None
         self._config = from_environment(environ)
@@ -124,7 +142,7 @@ class Agent:
         if self.parameters["PrometheusMetricsEnabled"]:
             from pycalico.felix import metrics  # noqa: PLC0415 - costs 20 ms where nobody asks for it
 
-            metrics.serve(self.parameters, self.hostname, graph, self._dataplane)
+            metrics.serve(self.parameters, self.hostname, graph, self._dataplane, self.calculation)
         threading.Thread(target=self._run_dataplane, name="dataplane", daemon=True).start()
         syncer = Syncer(client, [WatchSpec(kind) for kind in self._kinds()])
         syncer.start()
@@ -246,11 +264,13 @@ class Agent:
                 self._raise_for_stop()
             # Let go of one after the other: at the start they are everything that there is.
             batch.updates.reverse()
+            self.calculation.begin(len(batch.updates))
             while batch.updates:
                 graph.update(batch.updates.pop())
             if syncer.in_sync:
                 graph.set_in_sync()
             found = graph.flush()
+            self.calculation.end()
             for message in found:
                 self._watch(message, encapsulation)
             if found:

@@ -66,7 +66,7 @@ class EtcdClient:
             try:
                 found = store.decode(kv.key.decode(), kv.value)
             except Invalid as error:
-                _warn("leaving out a %s: %s", store.kind.name, error)
+                _warn("leaving out %s: %s", kv.key.decode(), error)
                 continue
             if found is not None and found.metadata.name.startswith(name_prefix):
                 found.metadata.resource_version = kv.mod_revision

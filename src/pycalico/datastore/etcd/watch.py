@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from pycalico.datastore.client import Event, EventType
 from pycalico.datastore.errors import Invalid, RevisionExpired, Unavailable
 from pycalico.datastore.etcd.gateway import Gateway, Header, KeyValue, b64, prefix_end
 from pycalico.datastore.etcd.stores import Store
+
+log = logging.getLogger(__name__)
 
 
 class _Change(msgspec.Struct):
@@ -96,7 +99,7 @@ class EtcdWatch(Generic[R]):
     def _event(self, change: _Change) -> Event[R] | None:
         revision = change.kv.mod_revision
         old = self._decode(change.prev_kv)
-        new = self._decode(change.kv) if change.type == "PUT" else None
+        new = self._decode(change.kv, tell=True) if change.type == "PUT" else None
         if new is not None:
             new.metadata.resource_version = revision
             return Event(EventType.ADDED if old is None else EventType.MODIFIED, new, revision)
@@ -104,12 +107,16 @@ class EtcdWatch(Generic[R]):
             return Event(EventType.DELETED, old, revision)
         return None
 
-    def _decode(self, kv: KeyValue | None) -> R | None:
+    def _decode(self, kv: KeyValue | None, *, tell: bool = False) -> R | None:
+        """None for what does not parse: it counts as absent, and ``tell`` says so."""
         if kv is None:
             return None
+        key = kv.key.decode()
         try:
-            found = self._store.decode(kv.key.decode(), kv.value)
-        except Invalid:
+            found = self._store.decode(key, kv.value)
+        except Invalid as error:
+            if tell:
+                log.warning("leaving out %s: %s", key, error)
             return None
         if found is not None:
             found.metadata.resource_version = kv.mod_revision
