@@ -6,7 +6,9 @@ import sys
 
 from bench import world
 
-NAMES = ("calicoctl", "cni", "felix", "scale", "packets")
+NAMES = (
+    "calicoctl", "cni", "controllers", "felix", "ipam", "ipamcheck", "leaks", "packets", "scale", "watch",
+)  # fmt: skip
 
 
 def main() -> int:

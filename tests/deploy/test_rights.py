@@ -7,6 +7,7 @@ from roles import GROUP, Rights, asked
 
 from pycalico.api.kinds import kind_of
 from pycalico.calc import graph
+from pycalico.cni.agent import memory
 from pycalico.confd import collector
 from pycalico.controllers import nodecontroller
 
@@ -54,6 +55,7 @@ SINGLE = {
         *((GROUP, "clusterinformations", verb) for verb in ("get", "create", "update")),  # clusterinformation.py
         *((GROUP, "kubecontrollersconfigurations", verb)
           for verb in ("get", "list", "watch", "create", "update")),  # configfeed.py
+        *(("coordination.k8s.io", "leases", verb) for verb in ("get", "create", "update")),  # election.py
     },
 }  # fmt: skip
 
@@ -69,7 +71,7 @@ def watched(account):
 
     kinds = {
         "calico-node": [
-            *graph.KINDS, *graph.KUBERNETES_KINDS, CalicoNodeStatus,
+            *graph.KINDS, *graph.KUBERNETES_KINDS, CalicoNodeStatus, *memory.WATCHED,
             *(spec.kind for spec in (*collector.WATCHES, *collector.SERVICE_WATCHES)),
         ],
         "calico-cni-plugin": [],

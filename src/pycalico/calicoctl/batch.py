@@ -80,14 +80,15 @@ def requested(arguments: Arguments) -> list[Resource]:
     path = arguments.texts.get("--filename")
     if path is None:
         return _skeletons(arguments)
-    from pycalico.calicoctl import manifests  # noqa: PLC0415 (the parsers are loaded for files only)
+    from pycalico.api.manifests import ManifestError  # noqa: PLC0415
+    from pycalico.calicoctl import manifestfiles  # noqa: PLC0415 (the parsers are loaded for files only)
 
     found: list[Resource] = []
     empty_fails = "--skip-empty" not in arguments.switches
-    for each in manifests.files(path, recursive="--recursive" in arguments.switches):
+    for each in manifestfiles.files(path, recursive="--recursive" in arguments.switches):
         try:
-            loaded = manifests.load(each)
-        except manifests.ManifestError as error:
+            loaded = manifestfiles.load(each)
+        except ManifestError as error:
             raise UnreadableFile(f"Failed to execute command: {error}") from error
         if not loaded and empty_fails:
             raise Failure(f"No resources specified in file {each}")

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import copy
 import difflib
+from collections.abc import Sequence
 
 from pycalico.api.meta import Key, R, Resource, ResourceList
 from pycalico.calicoctl import output
-from pycalico.datastore.client import Client, Watch
-from pycalico.datastore.errors import AlreadyExists, Conflict, NotFound
+from pycalico.datastore.client import Client, Watch, Write
+from pycalico.datastore.errors import AlreadyExists, Conflict, NotFound, NotSupported
 from pycalico.datastore.typed import shown_name
 
 
 class Rehearsal:
     """A driver that reads from another and keeps to itself what it is asked to write."""
+
+    transacts = False
 
     def __init__(self, driver: Client) -> None:
         self._driver = driver
@@ -64,6 +67,9 @@ class Rehearsal:
         self, kind: type[R], name: str, namespace: str = "", *, revision: str = "", uid: str = ""
     ) -> R | None:
         raise NotImplementedError("only create and apply are rehearsed")
+
+    def transact(self, writes: Sequence[Write]) -> Sequence[Resource]:  # noqa: ARG002
+        raise NotSupported("Transact", "")
 
     def watch(self, kind: type[R], namespace: str = "", *, revision: str = "", name: str = "") -> Watch[R]:
         return self._driver.watch(kind, namespace, revision=revision, name=name)

@@ -2,10 +2,16 @@
 
 import sys
 
+
+def main() -> None:
+    """``sys.argv`` is that of the plugin."""
+    if sys.argv[0].rpartition("/")[2] == "calico-ipam":
+        from pycalico.cni.ipam_plugin import main as run  # noqa: PLC0415 - each loads what it needs
+    else:
+        from pycalico.cni.plugin import main as run  # noqa: PLC0415
+    run()
+
+
 if __name__ == "__main__":
     del sys.argv[0]
-    if sys.argv[0].rpartition("/")[2] == "calico-ipam":
-        from pycalico.cni.ipam_plugin import main
-    else:
-        from pycalico.cni.plugin import main
     main()

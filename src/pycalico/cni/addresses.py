@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
 import logging
-import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
 import msgspec
 
 from pycalico.cni.errors import CNIError
+from pycalico.cni.invocation import Invocation
 from pycalico.cni.netconf import Arguments, NetConf
-from pycalico.datastore.client import Client
 from pycalico.datastore.errors import DatastoreError, NotFound
 from pycalico.ipam.allocator import Allocator, Assignment
 from pycalico.ipam.block import Release
@@ -49,14 +45,14 @@ def handle_of(config: NetConf, arguments: Arguments) -> str:
     return f"{config.name}.{arguments.container_id}"
 
 
-def assign(client: Client, config: NetConf, arguments: Arguments, node: str, wish: Wish) -> list[str]:
+def assign(call: Invocation, node: str, wish: Wish) -> list[str]:
     """Addresses in CIDR form: both families that are wished, or none. Raises CNIError."""
-    allocator = Allocator(client)
+    config, arguments, allocator = call.config, call.arguments, call.allocator
     handle = handle_of(config, arguments)
     attributes = {"node": node, "timestamp": _timestamp()}
     if arguments.is_kubernetes:
         attributes |= {"pod": arguments.pod, "namespace": arguments.namespace}
-    with locked(config.ipam_lock_file):
+    with call.stores.host_lock(config.ipam_lock_file):
         try:
             if wish.address:
                 ip = ipaddress.ip_address(wish.address)
@@ -65,8 +61,10 @@ def assign(client: Client, config: NetConf, arguments: Arguments, node: str, wis
             return _auto_assign(allocator, handle, attributes, node, wish)
         except ValueError as error:
             raise CNIError(str(error)) from error
-        except (IPAMError, DatastoreError) as error:
+        except IPAMError as error:
             raise CNIError(str(error)) from error
+        except DatastoreError as error:
+            raise CNIError.of(error) from error
 
 
 def _auto_assign(
@@ -114,11 +112,11 @@ def _cidrs(allocator: Allocator, wanted: Sequence[str], version: int) -> list[st
     return found
 
 
-def release(client: Client, config: NetConf, arguments: Arguments) -> None:
+def release(call: Invocation) -> None:
     """Gives back everything that this container holds; nothing held is success. Raises CNIError."""
-    allocator = Allocator(client)
+    config, arguments, allocator = call.config, call.arguments, call.allocator
     old = f"{arguments.namespace}.{arguments.pod}" if arguments.is_kubernetes else arguments.container_id
-    with locked(config.ipam_lock_file):
+    with call.stores.host_lock(config.ipam_lock_file):
         for handle in (handle_of(config, arguments), old):
             try:
                 allocator.release_by_handle(handle)
@@ -128,25 +126,10 @@ def release(client: Client, config: NetConf, arguments: Arguments) -> None:
                     "Asked to release address but it doesn't exist. Ignoring handle %s",
                     handle,
                 )
-            except (IPAMError, DatastoreError) as error:
+            except IPAMError as error:
                 raise CNIError(str(error)) from error
-
-
-@contextmanager
-def locked(path: str) -> Iterator[None]:
-    """The host-wide lock that spares this node's plugins lost races. Failing to take it is only logged."""
-    descriptor = -1
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError as error:
-        log.warning("cannot lock %s: %s; going on without", path, error.strerror)
-    try:
-        yield
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)
+            except DatastoreError as error:
+                raise CNIError.of(error) from error
 
 
 def _timestamp() -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +16,9 @@ def run(
     plugin: str, command: str, config: dict[str, Any], path: str, environ: Mapping[str, str]
 ) -> dict[str, Any]:
     """Executes ``plugin`` from ``path`` (a CNI_PATH) and returns its result. Raises CNIError with its message."""
+    import shutil  # noqa: PLC0415 (most calls run no other plugin)
+    import subprocess  # noqa: PLC0415
+
     program = shutil.which(plugin, path=path)
     if program is None:
         raise CNIError(f'failed to find plugin "{plugin}" in path [{path}]')

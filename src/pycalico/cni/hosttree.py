@@ -23,8 +23,8 @@ from pycalico.cni import interpreter
 from pycalico.cni.errors import CNIError
 
 DIRECTORY = ".pycalico"
-#: Plugin → the function that it is.
-PROGRAMS = {"calico": "pycalico.cni.plugin", "calico-ipam": "pycalico.cni.ipam_plugin"}
+#: The plugins.
+PROGRAMS = ("calico", "calico-ipam")
 _DISTRIBUTIONS = ("msgspec", "PyYAML")
 #: Plugins of others that follow ours in a list, as upstream's image has them; those on the machine are taken.
 _FURTHER = ("bandwidth", "host-local", "loopback", "portmap", "tuning")
@@ -51,10 +51,7 @@ from pycalico.cni import launcher
 
 launcher.VERSION = {version!r}
 # Only what the node's agent does not answer needs the rest.
-launcher.give_back(launcher.answered())
-import importlib
-
-importlib.import_module({programs!r}[sys.argv[0]]).main()
+launcher.become(launcher.answered())
 """
 _SCRIPT = """\
 #!/bin/sh
@@ -82,7 +79,7 @@ def build(directory: Path) -> Path:
     further = [_FURTHER_PLACE / name for name in _FURTHER if (_FURTHER_PLACE / name).is_file()]
     for program in further:
         interpreter.copy_program(program, staged)
-    (staged / "run.py").write_text(_RUN.format(programs=PROGRAMS, version=pycalico.__version__))
+    (staged / "run.py").write_text(_RUN.format(version=pycalico.__version__))
     # The files' times do not survive every copy; such byte code is right without them.
     compileall.compile_dir(
         staged, quiet=2, force=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,

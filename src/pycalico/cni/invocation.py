@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
-from pycalico.cni import netconf
+from pycalico.cni import hostlock, netconf
 from pycalico.cni.errors import CNIError
 from pycalico.cni.netconf import Arguments, NetConf
 from pycalico.datastore.client import Client
@@ -13,6 +14,7 @@ from pycalico.datastore.config import from_environment
 from pycalico.datastore.errors import Invalid
 from pycalico.datastore.kubernetes.rest import Rest
 from pycalico.datastore.open import kubernetes_access, open_client
+from pycalico.ipam.allocator import Allocator
 
 
 @runtime_checkable
@@ -28,7 +30,15 @@ class Stores(Protocol):
 
     def client(self, call: Invocation) -> Client: ...
 
+    def forget(self, call: Invocation) -> None:
+        """The next client of such a call is a new one."""
+
     def kubernetes(self, call: Invocation) -> Rest: ...
+
+    def allocator(self, call: Invocation) -> Allocator: ...
+
+    def host_lock(self, path: str) -> AbstractContextManager[None]:
+        """Held around IPAM's work: spares the plugins of this node lost races."""
 
 
 class Invocation:
@@ -55,9 +65,28 @@ class Invocation:
             self._client = self.stores.client(self)
         return self._client
 
+    def renew(self) -> None:
+        """What the datastore is reached with is read again."""
+        self.stores.forget(self)
+        self._client = None
+
+    @property
+    def allocator(self) -> Allocator:
+        """Raises CNIError."""
+        return self.stores.allocator(self)
+
 
 class OneCall:
     """The stores of a process that lives for one call: nothing is kept."""
+
+    def forget(self, call: Invocation) -> None:
+        pass
+
+    def allocator(self, call: Invocation) -> Allocator:
+        return Allocator(call.client)
+
+    def host_lock(self, path: str) -> AbstractContextManager[None]:
+        return hostlock.held(path)
 
     def client(self, call: Invocation) -> Client:
         environ = netconf.environment_of(call.config, call.environ)

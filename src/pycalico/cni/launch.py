@@ -6,18 +6,25 @@ import os
 import sys
 from pathlib import Path
 
+import msgspec
+import yaml
+
+import pycalico
 from pycalico import __version__
 from pycalico.cni import hostfiles
 
 NAMES = ("calico", "calico-ipam")
 
 
-def text(python: str = sys.executable) -> str:
-    """The launcher for the interpreter ``python``, which has this pycalico."""
+def text() -> str:
+    """The launcher for this interpreter and this pycalico."""
     lines = Path(__file__).with_name("launcher.py").read_text().splitlines(keepends=True)
     # The interpreter below a virtual environment: it need not find any environment.
-    lines.insert(0, f"#!{os.path.realpath(python)} -IS\n")
-    values = {"PYTHON": python, "VERSION": __version__}
+    lines.insert(0, f"#!{os.path.realpath(sys.executable)} -IS\n")
+    places = [
+        str(Path(module.__file__).parents[1]) for module in (pycalico, msgspec, yaml) if module.__file__
+    ]
+    values = {"PATH": ":".join(dict.fromkeys(places)), "VERSION": __version__}
     for number, line in enumerate(lines):
         name, equals, value = line.partition(" = ")
         if equals and name in values and value == '""\n':

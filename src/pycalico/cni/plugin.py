@@ -16,16 +16,20 @@ from pycalico.api.v3.profile import Profile, ProfileSpec
 from pycalico.api.v3.workloadendpoint import IPNAT, WorkloadEndpoint, WorkloadEndpointSpec
 from pycalico.cni import (
     addresses,
+    collection,
+    deadline,
     delegate,
+    deletions,
     endpointwait,
     entry,
     hostlocal,
     links,
     netconf,
     podwishes,
+    readiness,
     result,
 )
-from pycalico.cni.errors import CNIError
+from pycalico.cni.errors import TRY_AGAIN, CNIError
 from pycalico.cni.invocation import HasRest, Invocation
 from pycalico.datastore.client import Client
 from pycalico.datastore.errors import AlreadyExists, Conflict, DatastoreError, NotFound
@@ -34,6 +38,8 @@ log = logging.getLogger(__name__)
 
 _MTU_FILE = Path("/var/lib/calico/mtu")
 _DELETE_TRIES = 5
+#: A DEL that takes longer is finished later: runtimes give up on slow ones and keep the pod.
+_DELETE_S = 6.0
 _CONTAINER_NAME = 11
 
 
@@ -43,13 +49,15 @@ _CONTAINER_NAME = 11
 def add(invocation: Invocation) -> dict[str, Any]:
     """Gives the container its interface and addresses; returns the CNI result. Raises CNIError."""
     call, config, arguments = Call(invocation), invocation.config, invocation.arguments
-    call.check_ready()
+    readiness.await_datastore(invocation, readiness.ADD_PATIENCE_S)
+    readiness.await_gates(config)
     if config.mtu == 0:
         config.mtu = _mtu_from_file()
     kind = config.dataplane_options.get("type", "")
     if kind:
         raise CNIError(f"Invalid dataplane type: {kind}")
-    existing = call.existing_endpoint()
+    # The first read that no memory answers.
+    existing = readiness.patiently(readiness.ADD_PATIENCE_S, call.existing_endpoint)
     if not arguments.is_kubernetes and existing is not None:
         return call.joined(existing)
     return call.networked(existing)
@@ -60,7 +68,7 @@ class Call:
 
     def __init__(self, invocation: Invocation) -> None:
         config, arguments = invocation.config, invocation.arguments
-        netconf.check_nodename_file(config)
+        readiness.await_nodename(config)
         self.invocation, self.config, self.arguments = invocation, config, arguments
         self.node = netconf.node_name(config)
         self.orchestrator = "k8s" if arguments.is_kubernetes else "cni"
@@ -79,15 +87,6 @@ class Call:
     def uses_calico_ipam(self) -> bool:
         return self.config.ipam_type == "calico-ipam"
 
-    def check_ready(self) -> None:
-        """Raises CNIError while the datastore is locked or not initialised."""
-        try:
-            information = self.client.get(ClusterInformation, "default")
-        except DatastoreError as error:
-            raise CNIError(f"error getting ClusterInformation: {error}") from error
-        if information.spec.datastore_ready is False:
-            raise CNIError("Calico is currently not ready to process requests")
-
     def endpoint_name(self) -> str:
         return names.workload_endpoint(self.node, self.orchestrator, self.workload, self.ifname())
 
@@ -100,7 +99,7 @@ class Call:
             prefix = names.workload_endpoint(self.node, self.orchestrator, self.workload, "")
             listed = self.client.list(WorkloadEndpoint, self.namespace, name_prefix=prefix).items
         except DatastoreError as error:
-            raise CNIError(f"error listing endpoints: {error}") from error
+            raise CNIError.of(error, "error listing endpoints: ") from error
         return listed[0] if listed else None
 
     def joined(self, endpoint: WorkloadEndpoint) -> dict[str, Any]:
@@ -133,7 +132,7 @@ class Call:
                 forwarding=config.container_settings.allow_ip_forwarding,
                 routes=self._routes(),
             )
-            links.check_netns(self.invocation.netns)
+            links.check_netns(self.invocation.netns, arguments.netns)
             endpoint.spec.mac = links.connect(pair)
             if not config.policy.type:
                 self._ensure_profile()
@@ -158,14 +157,14 @@ class Call:
         try:
             self._core_pod = entry.read_pod(rest, self.namespace, self.workload)
         except DatastoreError as error:
-            raise CNIError(str(error)) from error
+            raise CNIError.of(error) from error
         return self._core_pod.metadata
 
     def _namespace_annotations(self) -> dict[str, str]:
         try:
             return entry.read_namespace(self._rest, self.namespace).metadata.annotations
         except DatastoreError as error:
-            raise CNIError(str(error)) from error
+            raise CNIError.of(error) from error
 
     def _addresses(self, wishes: podwishes.PodWishes, existing: WorkloadEndpoint | None) -> list[str]:
         """Single addresses in CIDR form (/32, /128)."""
@@ -179,17 +178,14 @@ class Call:
         if wishes.ipv6_pools is not None:
             wish.ipv6_pools = wishes.ipv6_pools
         if not wishes.addresses:
-            return [
-                _single(item)
-                for item in addresses.assign(self.client, self.config, self.arguments, self.node, wish)
-            ]
+            return [_single(item) for item in addresses.assign(self.invocation, self.node, wish)]
         if existing is not None:
-            addresses.release(self.client, self.config, self.arguments)
+            addresses.release(self.invocation)
         assigned: list[str] = []
         for address in wishes.addresses:
             wish.address = address
             try:
-                assigned += addresses.assign(self.client, self.config, self.arguments, self.node, wish)
+                assigned += addresses.assign(self.invocation, self.node, wish)
             except CNIError as error:
                 self._release(wishes)
                 raise CNIError(f"error getting IP from IPAM: {error}") from error
@@ -201,7 +197,7 @@ class Call:
             return
         try:
             if self.uses_calico_ipam:
-                addresses.release(self.client, self.config, self.arguments)
+                addresses.release(self.invocation)
             else:
                 self._delegate("DEL")
         except (CNIError, DatastoreError) as error:
@@ -223,7 +219,7 @@ class Call:
         try:
             return self.client.get(Node, node).status.pod_cidrs
         except DatastoreError as error:
-            raise CNIError(str(error)) from error
+            raise CNIError.of(error) from error
 
     def _routes(self) -> list[str]:
         if self.config.ipam_type != "host-local":
@@ -328,9 +324,36 @@ def _mtu_from_file() -> int:
 
 
 def delete(invocation: Invocation) -> None:
-    """Takes everything back; whatever is gone already is success. Raises CNIError."""
-    call, arguments = Call(invocation), invocation.arguments
-    call.check_ready()
+    """Takes everything back; whatever is gone already is success. Raises CNIError.
+
+    While the datastore is away, the interface goes at once, and what the datastore has is left to the node's agent.
+    """
+    call = Call(invocation)
+    try:
+        deadline.within(_DELETE_S, lambda: _finish(call, readiness.DEL_PATIENCE_S), "the deletion")
+    except CNIError as error:
+        if error.code != TRY_AGAIN:
+            raise
+        links.disconnect(invocation.netns, invocation.arguments.ifname)
+        try:
+            deletions.leave(invocation)
+        except OSError:
+            raise error from None
+        log.warning("%s; the node's agent will give back what %s has", error, call.workload)
+
+
+def finish_deletion(invocation: Invocation) -> None:
+    """What a DEL left: everything but the interface. Raises CNIError."""
+    _finish(Call(invocation), 0.0)
+
+
+def _finish(call: Call, patience_s: float) -> None:
+    readiness.await_datastore(call.invocation, patience_s)
+    _delete(call)
+
+
+def _delete(call: Call) -> None:
+    invocation, arguments = call.invocation, call.arguments
     if not arguments.is_kubernetes:
         failure = _released(call)
         _delete_endpoint(call)
@@ -348,7 +371,7 @@ def delete(invocation: Invocation) -> None:
 def _released(call: Call) -> CNIError | None:
     try:
         if call.uses_calico_ipam:
-            addresses.release(call.client, call.config, call.arguments)
+            addresses.release(call.invocation)
         elif call.config.ipam_type:
             call._delegate("DEL")  # noqa: SLF001 - the same module's
     except CNIError as error:
@@ -366,7 +389,7 @@ def _delete_endpoint(call: Call) -> None:
             log.warning("WorkloadEndpoint %s does not exist, no need to clean it up", name)
             return
         except DatastoreError as error:
-            raise CNIError(str(error)) from error
+            raise CNIError.of(error) from error
         owner = endpoint.spec.container_id
         if owner and owner != call.arguments.container_id:
             log.warning("CNI_CONTAINERID does not match WorkloadEndpoint ContainerID, don't delete WEP.")
@@ -384,7 +407,7 @@ def _delete_endpoint(call: Call) -> None:
         except NotFound:
             return
         except DatastoreError as error:
-            raise CNIError(str(error)) from error
+            raise CNIError.of(error) from error
         return
     raise CNIError(
         f"error deleting endpoint: endpoint was modified before it could be deleted: "
@@ -402,7 +425,7 @@ def test(invocation: Invocation) -> None:
         raise CNIError("data store connection failed", 100, str(error)) from error
 
 
-PLUGIN = entry.Plugin("calico", add, delete, test)
+PLUGIN = entry.Plugin("calico", add, delete, readiness.status, collection.collect, test)
 
 
 def main() -> None:

@@ -7,13 +7,13 @@ used from several threads at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import Generic, Protocol
+from typing import Generic, Literal, Protocol
 
 import msgspec
 
-from pycalico.api.meta import R, ResourceList
+from pycalico.api.meta import R, Resource, ResourceList
 
 
 class EventType(Enum):
@@ -44,8 +44,19 @@ class Watch(Protocol[R]):
         """Ends the iteration; safe from another thread and more than once."""
 
 
+class Write(msgspec.Struct, frozen=True):
+    """One part of a transaction; an update or a delete is of the resource at its revision."""
+
+    verb: Literal["create", "update", "delete"]
+    resource: Resource
+
+
 class Client(Protocol):
     """One connection to one datastore."""
+
+    #: Whether ``transact`` can be used.
+    @property
+    def transacts(self) -> bool: ...
 
     def create(self, resource: R) -> R:
         """Stores a new object; returns it with uid, creation time and revision. Raises AlreadyExists."""
@@ -71,6 +82,12 @@ class Client(Protocol):
         self, kind: type[R], name: str, namespace: str = "", *, revision: str = "", uid: str = ""
     ) -> R | None:
         """Removes the object, provided revision and uid (where given) still hold. Raises NotFound, Conflict."""
+
+    def transact(self, writes: Sequence[Write]) -> Sequence[Resource]:
+        """All of them in one request, or none; returns them as stored (deleted ones as given).
+
+        Raises Conflict for the first that cannot be done (whatever the reason), NotSupported.
+        """
 
     def watch(self, kind: type[R], namespace: str = "", *, revision: str = "", name: str = "") -> Watch[R]:
         """Events after ``revision`` (from a list); without one, from now."""

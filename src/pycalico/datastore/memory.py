@@ -9,14 +9,14 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from pycalico.api.kinds import kind_of
 from pycalico.api.meta import Key, R, Resource, ResourceList
-from pycalico.datastore.client import Event, EventType
-from pycalico.datastore.errors import AlreadyExists, Conflict, NotFound, RevisionExpired
+from pycalico.datastore.client import Event, EventType, Write
+from pycalico.datastore.errors import AlreadyExists, Conflict, NotFound, NotSupported, RevisionExpired
 
 
 def copy_of(resource: R) -> R:
@@ -57,7 +57,7 @@ class MemoryWatch:
 
 
 class MemoryClient:
-    """The Client interface over a dictionary."""
+    """The Client interface over a dictionary. ``transacts`` may be switched off, as for a datastore that cannot."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -66,6 +66,7 @@ class MemoryClient:
         self._watches: list[MemoryWatch] = []
         self._revision = 1
         self._compacted = 0
+        self.transacts = True
 
     def create(self, resource: R) -> R:
         with self._lock:
@@ -92,14 +93,15 @@ class MemoryClient:
     ) -> ResourceList[R]:
         with self._lock:
             name = kind_of(kind).name
-            items = [
-                copy_of(found)
-                for key, found in sorted(self._objects.items())
+            wanted = [
+                (key, found)
+                for key, found in self._objects.items()
                 if key.kind == name
                 and (not namespace or key.namespace == namespace)
                 and key.name.startswith(name_prefix)
                 and isinstance(found, kind)
             ]
+            items = [copy_of(found) for _, found in sorted(wanted, key=lambda each: each[0])]
             return ResourceList(items, str(self._revision))
 
     def update(self, resource: R) -> R:
@@ -128,6 +130,25 @@ class MemoryClient:
             self._revision += 1
             self._publish(current.key, Event(EventType.DELETED, copy_of(current), str(self._revision)))
             return current
+
+    def transact(self, writes: Sequence[Write]) -> Sequence[Resource]:
+        if not self.transacts:
+            raise NotSupported("Transact", "")
+        with self._lock:
+            for write in writes:
+                current = self._objects.get(write.resource.key)
+                revision = current.metadata.resource_version if current is not None else ""
+                wanted = "" if write.verb == "create" else write.resource.metadata.resource_version or "-"
+                if revision != wanted:
+                    raise Conflict(write.resource.key)
+            return [self._write(write) for write in writes]
+
+    def _write(self, write: Write) -> Resource:
+        resource = write.resource
+        if write.verb == "delete":
+            self.delete(type(resource), resource.metadata.name, resource.metadata.namespace)
+            return resource
+        return self.create(resource) if write.verb == "create" else self.update(resource)
 
     def watch(self, kind: type[R], namespace: str = "", *, revision: str = "", name: str = "") -> MemoryWatch:
         with self._lock:

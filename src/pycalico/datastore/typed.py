@@ -8,7 +8,7 @@ follow the datastore use the driver itself.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 import msgspec
@@ -18,7 +18,7 @@ from pycalico.api.kinds import KINDS, kind_of
 from pycalico.api.meta import Key, ObjectMeta, R, Resource, ResourceList
 from pycalico.datastore import cleanup, endpointname
 from pycalico.datastore.cleanup import IPAM
-from pycalico.datastore.client import Client, Event, Watch
+from pycalico.datastore.client import Client, Event, Watch, Write
 from pycalico.datastore.errors import AlreadyExists, Conflict, Invalid, NotFound, NotSupported
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ class TypedClient:
         self.driver = driver
         self._ipam = ipam
 
+    @property
+    def _owns_nodes(self) -> bool:
+        """False where nodes and endpoints are Kubernetes' own."""
+        return getattr(self.driver, "owns_nodes", True)
+
     # ---- the Client interface ----
 
     def create(self, resource: R) -> R:
@@ -59,6 +64,7 @@ class TypedClient:
         self._after_validation(new)
         if new.kind == "Node":
             self.ensure_initialized()
+        self._check_endpoint("Create", new)
         meta = new.metadata
         if meta.resource_version:
             raise Invalid(
@@ -94,6 +100,7 @@ class TypedClient:
         self._prepare(new, old)
         _validate(new)
         self._after_validation(new)
+        self._check_endpoint("Update", new)
         meta = new.metadata
         for field, value in (
             ("ResourceVersion", meta.resource_version),
@@ -122,7 +129,7 @@ class TypedClient:
         if kind.__name__ == "IPPool":
             revision = cleanup.retire_pool(self, self._ipam, name, revision)
         elif kind.__name__ == "Node":
-            if not getattr(self.driver, "owns_nodes", True):
+            if not self._owns_nodes:
                 # Before the clean-up, which would take the addresses of running pods.
                 raise NotSupported("Delete", Key("Node", "", name))
             cleanup.clean_up_node(self, self._ipam, name)
@@ -130,6 +137,14 @@ class TypedClient:
             raise _default_allow("Delete", "deleted")
         found = self.driver.delete(kind, _stored(kind, name), namespace, revision=revision, uid=uid)
         return self._shown(found) if found is not None else None
+
+    @property
+    def transacts(self) -> bool:
+        """Transactions are the driver's: what they write is not looked at."""
+        return False
+
+    def transact(self, writes: Sequence[Write]) -> Sequence[Resource]:  # noqa: ARG002
+        raise NotSupported("Transact", "")
 
     def watch(self, kind: type[R], namespace: str = "", *, revision: str = "", name: str = "") -> Watch[R]:
         watch = self.driver.watch(
@@ -145,6 +160,9 @@ class TypedClient:
     def ensure_initialized(self, version: str = "", cluster_type: str = "") -> None:
         """Makes the ClusterInformation ``default`` if there is none, or notes what is new in it."""
         import uuid  # noqa: PLC0415 (readers do without)
+
+        if not self._owns_nodes:
+            cluster_type = f"{cluster_type},kdd".lstrip(",")
 
         kind = KINDS["ClusterInformation"].type
         try:
@@ -184,6 +202,11 @@ class TypedClient:
                 self._check_filters(resource)
             case "WorkloadEndpoint":
                 endpointname.fill(cast("WorkloadEndpoint", resource))
+
+    def _check_endpoint(self, operation: str, resource: Resource) -> None:
+        """Endpoints that are pods are written by the CNI plugin alone, through the driver."""
+        if resource.kind == "WorkloadEndpoint" and not self._owns_nodes:
+            raise NotSupported(operation, resource.key, "unsupported PatchMode: patchModeUnspecified")
 
     def _check_pool(self, new: Any, old: Any) -> None:
         from pycalico.api.validate import ValidationError, addresses  # noqa: PLC0415

@@ -38,7 +38,9 @@ RESTART_CODE = 129
 _FAILED_CODE = 1
 _RESTART_DELAY_S = 2.0
 _RETRY_S = 1.0
-_TAKE_S = 5.0
+#: A datastore that does not answer for longer makes the node not ready; what is programmed stays.
+_CUT_OFF_S = 10.0
+_TAKE_S = 2.0
 _CALC_TIMEOUT_S = 30.0
 _WATCHDOG_LEAST_S = 20.0
 _IPVS = Path("/sys/class/net/kube-ipvs0")
@@ -278,7 +280,12 @@ class Agent:
             if syncer.in_sync and not settled:
                 settled = True
                 heap.settle()
-            self._health.report(_CALC, ready=syncer.in_sync)
+            cut_off_s = syncer.cut_off_s()
+            ready = syncer.in_sync and cut_off_s < _CUT_OFF_S
+            detail = (
+                f"the datastore has not answered for {cut_off_s:.0f} s" if cut_off_s >= _CUT_OFF_S else ""
+            )
+            self._health.report(_CALC, ready=ready, detail=detail)
 
     def _raise_for_stop(self) -> None:
         if isinstance(self._dataplane_failure, RestartNeeded):

@@ -10,7 +10,7 @@ from pycalico.api.v3.ipam import BlockAffinity, IPAMBlock
 from pycalico.datastore.errors import AlreadyExists, Conflict, NotFound
 from pycalico.ipam import block as blocks
 from pycalico.ipam.errors import AffinityConflict, BlockNotEmpty, IPAMError, StaleAffinity, TooManyConflicts
-from pycalico.ipam.records import CONFIRMED, PENDING, PENDING_DELETION, RETRIES, Records, cidr_of
+from pycalico.ipam.records import CONFIRMED, PENDING, PENDING_DELETION, Records, cidr_of, tries
 from pycalico.ipam.sequence import Network
 
 
@@ -22,7 +22,7 @@ class Affinities:
 
     def pending(self, host: str, cidr: Network) -> BlockAffinity:
         """Step 1: an affinity that says "about to claim"; a confirmed one is returned as it is."""
-        for _ in range(RETRIES):
+        for _ in tries():
             try:
                 return self._records.create_affinity(host, cidr, PENDING)
             except AlreadyExists:
@@ -45,32 +45,67 @@ class Affinities:
             StaleAffinity: the block was another's or nobody's all along; likewise.
             Conflict: another claimer of the same host is at work; try again.
         """
-        host = affinity.spec.node
         found = self._records.block(cidr)
-        if found is None:
-            affinity = self._still(affinity, PENDING)
-            try:
-                made = self._records.create_block(blocks.new(cidr, host))
-            except AlreadyExists:
-                found = self._records.block(cidr)
-                if found is None:
-                    raise Conflict(affinity.key) from None
-                if blocks.owner(found.spec) != host:
-                    self._records.delete_affinity(affinity)
-                    raise AffinityConflict(str(cidr), str(found.spec.affinity)) from None
-                self.confirm(affinity)
-                return found
-            self.confirm(affinity)
-            return made
-        if blocks.owner(found.spec) != host:
+        return self._make(affinity, cidr) if found is None else self._adopt(affinity, found)
+
+    def _make(self, affinity: BlockAffinity, cidr: Network) -> IPAMBlock:
+        host = affinity.spec.node
+        affinity = self._still(affinity, PENDING)
+        try:
+            made = self._records.create_block(blocks.new(cidr, host))
+        except AlreadyExists:
+            found = self._records.block(cidr)
+            if found is None:
+                raise Conflict(affinity.key) from None
+            if blocks.owner(found.spec) != host:
+                self._records.delete_affinity(affinity)
+                raise AffinityConflict(str(cidr), str(found.spec.affinity)) from None
+            made = found
+        self.confirm(affinity)
+        return made
+
+    def _adopt(self, affinity: BlockAffinity, found: IPAMBlock) -> IPAMBlock:
+        if blocks.owner(found.spec) != affinity.spec.node:
             self._records.delete_affinity(affinity)
-            raise StaleAffinity(f"Affinity is stale: block {cidr} belongs to {found.spec.affinity}")
+            raise StaleAffinity(
+                f"Affinity is stale: block {found.spec.cidr} belongs to {found.spec.affinity}"
+            )
         if affinity.spec.state not in (CONFIRMED, ""):
             affinity = self._still(affinity, PENDING)
             # A rewrite makes every other claimer's copy of the block out of date.
             found = self._records.write_block(found)
             self.confirm(affinity)
         return found
+
+    def claim_anew(self, host: str, cidr: Network) -> IPAMBlock:
+        """Steps 1 to 3, from the start. Raises AffinityConflict, StaleAffinity, TooManyConflicts."""
+        for _ in tries():
+            try:
+                return self.claim(self.pending(host, cidr), cidr)
+            except Conflict:
+                continue
+        raise TooManyConflicts
+
+    def load(self, host: str, cidr: Network) -> IPAMBlock | None:
+        """A block of the host, its claim finished if it was half done; None when it turns out not to be the host's."""
+        for _ in tries():
+            affinity = self._records.affinity(host, cidr)
+            if affinity is None:
+                return None
+            try:
+                found = self._records.block(cidr)
+                if found is not None:
+                    return self._adopt(affinity, found)
+                if self._records.overlapping(cidr) is None:
+                    return self._make(affinity, cidr)
+                # Left half done, and the pool's block size is another since.
+                self._records.delete_affinity(affinity)
+                return None
+            except Conflict:
+                continue
+            except (AffinityConflict, StaleAffinity):
+                return None
+        raise TooManyConflicts
 
     def confirm(self, affinity: BlockAffinity) -> None:
         """Step 3. That another claimer of this host confirmed it first is success too."""
@@ -86,7 +121,7 @@ class Affinities:
 
         Raises NotFound (no such affinity or block), AffinityConflict, BlockNotEmpty, TooManyConflicts.
         """
-        for _ in range(RETRIES):
+        for _ in tries():
             try:
                 self._release_once(host, cidr, must_be_empty=must_be_empty)
             except Conflict:
@@ -119,9 +154,3 @@ class Affinities:
     def _still(self, affinity: BlockAffinity, state: str) -> BlockAffinity:
         """Writes the state, which also proves that nobody changed the affinity since it was read."""
         return self._records.write_affinity(affinity, state)
-
-
-def blocks_network(affinity: BlockAffinity) -> Network:
-    from pycalico.ipam.records import cidr_of  # noqa: PLC0415
-
-    return cidr_of(affinity)

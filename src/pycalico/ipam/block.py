@@ -6,6 +6,7 @@ equal holders and compacted, an allocation remembers the block's sequence number
 
 from __future__ import annotations
 
+import copy
 import ipaddress
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,6 +37,16 @@ def new(cidr: Network, host: str | None) -> IPAMBlock:
             sequence_number=time.time_ns(),
         ),
     )
+
+
+def copy_of(block: IPAMBlock) -> IPAMBlock:
+    """One that can be changed by the functions of this module; its attributes are shared, for they only ever come and go."""
+    spec = copy.copy(block.spec)
+    spec.allocations = list(spec.allocations)
+    spec.unallocated = list(spec.unallocated)
+    spec.attributes = list(spec.attributes)
+    spec.sequence_number_for_allocation = dict(spec.sequence_number_for_allocation)
+    return IPAMBlock(metadata=copy.copy(block.metadata), spec=spec)
 
 
 def owner(block: IPAMBlockSpec) -> str | None:

@@ -58,6 +58,15 @@ class TooManyConflicts(IPAMError):
         super().__init__("Max retries hit - excessive concurrent IPAM requests")
 
 
+class BlockInTheWay(IPAMError):
+    """Blocks never overlap, even after a pool was made anew with another block size."""
+
+    def __init__(self, cidr: str, other: str) -> None:
+        super().__init__(
+            f"block {cidr} would overlap block {other}, which is of another size than the pool's now"
+        )
+
+
 class ReleaseConflict(Conflict):
     """The address changed hands since the caller looked: its sequence number or handle is another."""
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import time
+from collections.abc import Iterator
 
 from pycalico.api import names
-from pycalico.api.meta import ObjectMeta
+from pycalico.api.meta import ObjectMeta, Resource
 from pycalico.api.v3.ipam import (
     BlockAffinity,
     BlockAffinitySpec,
@@ -18,15 +21,18 @@ from pycalico.api.v3.ipam import (
 from pycalico.api.v3.ippool import IPPool
 from pycalico.api.v3.ipreservation import IPReservation
 from pycalico.api.v3.node import Node
-from pycalico.datastore.client import Client
-from pycalico.datastore.errors import AlreadyExists, Conflict, DatastoreError, NotFound, NotSupported
+from pycalico.datastore.client import Client, Write
+from pycalico.datastore.errors import AlreadyExists, Conflict, NotFound, NotSupported
+from pycalico.ipam import block as blocks
 from pycalico.ipam import pools
 from pycalico.ipam.errors import IPAMError, TooManyConflicts
 from pycalico.ipam.reservations import Reservations
 from pycalico.ipam.sequence import Network
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 #: How often a lost race is tried again.
 RETRIES = 100
+_LONGEST_PAUSE_S = 0.02
 PENDING, CONFIRMED, PENDING_DELETION = "pending", "confirmed", "pendingDeletion"
 _CONFIG_NAME = "default"
 
@@ -85,6 +91,19 @@ class Records:
     def blocks(self) -> list[IPAMBlock]:
         return [block for block in self.client.list(IPAMBlock).items if not block.spec.deleted]
 
+    def block_around(self, address: Address, block_size: int | None) -> IPAMBlock | None:
+        """The block that has the address. ``block_size`` is that of its pool, which may have been another before."""
+        if block_size is not None:
+            found = self.block(ipaddress.ip_network(f"{address}/{block_size}", strict=False))
+            if found is not None:
+                return found
+        return next((found for found in self.blocks() if _within(address, cidr_of(found))), None)
+
+    def overlapping(self, cidr: Network) -> Network | None:
+        """A block of another size that is in the way of a block ``cidr``."""
+        existing = (cidr_of(found) for found in self.blocks())
+        return next((other for other in existing if other != cidr and other.overlaps(cidr)), None)
+
     def create_block(self, block: IPAMBlock) -> IPAMBlock:
         return self.client.create(block)
 
@@ -95,6 +114,15 @@ class Records:
 
     def delete_block(self, block: IPAMBlock) -> None:
         self.client.delete(IPAMBlock, block.metadata.name, revision=block.metadata.resource_version)
+
+    def do(self, write: Write) -> Resource:
+        """One write on its own."""
+        resource = write.resource
+        if write.verb == "delete":
+            revision = resource.metadata.resource_version
+            self.client.delete(type(resource), resource.metadata.name, revision=revision)
+            return resource
+        return self.client.create(resource) if write.verb == "create" else self.client.update(resource)
 
     # ---- affinities ----
 
@@ -145,7 +173,7 @@ class Records:
 
         A handle is usually new, so it is made without looking first.
         """
-        for _ in range(RETRIES):
+        for _ in tries():
             try:
                 spec = IPAMHandleSpec(handle_id=handle, block={cidr: count})
                 self.client.create(IPAMHandle(metadata=ObjectMeta(name=handle), spec=spec))
@@ -164,7 +192,7 @@ class Records:
 
     def lower_handle(self, handle: str, cidr: str, count: int) -> None:
         """The opposite; the handle goes with its last block."""
-        for _ in range(RETRIES):
+        for _ in tries():
             found = self.handle(handle)
             if found is None or cidr not in found.spec.block:
                 return
@@ -197,8 +225,27 @@ class Records:
                 return
 
 
-def cidr_of(affinity: BlockAffinity) -> Network:
-    return ipaddress.ip_network(affinity.spec.cidr)
+def tries() -> Iterator[int]:
+    """Attempts at something that others may be faster at. The first losers go on at once; those who keep losing wait a
+    short random while, so that they do not meet again.
+    """
+    for attempt in range(RETRIES):
+        if attempt > 1:
+            time.sleep(os.urandom(1)[0] / 255 * min(_LONGEST_PAUSE_S, 0.0005 * 2**attempt))
+        yield attempt
 
 
-__all__ = ["CONFIRMED", "PENDING", "PENDING_DELETION", "RETRIES", "DatastoreError", "Records", "cidr_of"]
+def _within(address: Address, cidr: Network) -> bool:
+    return address.version == cidr.version and address in cidr
+
+
+def cidr_of(record: BlockAffinity | IPAMBlock) -> Network:
+    return ipaddress.ip_network(record.spec.cidr)
+
+
+def block_write(block: IPAMBlock) -> Write:
+    """A block that nobody uses and nobody owns goes. Every write moves the sequence number on."""
+    if block.spec.affinity is None and blocks.is_empty(block.spec):
+        return Write("delete", block)
+    block.spec.sequence_number += 1
+    return Write("update", block)

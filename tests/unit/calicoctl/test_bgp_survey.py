@@ -1,7 +1,6 @@
 import threading
 
 import pytest
-from pycalico.datastore.memory.client import MemoryClient
 
 from pycalico.api.meta import ObjectMeta
 from pycalico.api.v3.caliconodestatus import (
@@ -15,6 +14,7 @@ from pycalico.api.v3.caliconodestatus import (
 from pycalico.api.v3.node import Node
 from pycalico.calicoctl.bgp import show, survey
 from pycalico.datastore.errors import NotFound
+from pycalico.datastore.memory import MemoryClient
 
 PEER = CalicoNodePeer(peer_ip="10.0.0.2", type="NodeMesh", state="Established", since="10:00:00")
 

@@ -3,10 +3,10 @@ import time
 import pytest
 
 from pycalico.api.meta import ObjectMeta
-from pycalico.api.v3.ipam import BlockAffinity, BlockAffinitySpec, IPAMBlock, IPAMBlockSpec
+from pycalico.api.v3.ipam import BlockAffinity, BlockAffinitySpec, IPAMBlock, IPAMBlockSpec, IPAMConfig
 from pycalico.api.v3.ippool import IPPool, IPPoolSpec
 from pycalico.cni.agent.memory import MemoryClient
-from pycalico.datastore.errors import Conflict, NotFound
+from pycalico.datastore.errors import Conflict, NotFound, Unauthorized
 from pycalico.datastore.memory import MemoryClient as Store
 
 
@@ -30,7 +30,7 @@ def client(store):
     client = MemoryClient(store, "n")
     client.start()
     deadline = time.monotonic() + 5
-    while not client._ready:
+    while not client._known:
         assert time.monotonic() < deadline
         time.sleep(0.005)
     yield client
@@ -107,3 +107,38 @@ def test_a_refused_create_does_not_hide_the_object_from_lists(store, client):
     with pytest.raises(Exception, match="already exists"):
         client.create(affinity)
     assert [item.metadata.name for item in client.list(BlockAffinity).items] == ["a"]
+
+
+class Refusing:
+    """A store whose account may not list some kinds, as upstream's roles for the plugin."""
+
+    def __init__(self, store, refused):
+        self._store, self._refused = store, refused
+
+    def list(self, kind, *arguments, **options):
+        if kind in self._refused:
+            raise Unauthorized(f"{kind.__name__} is forbidden")
+        return self._store.list(kind, *arguments, **options)
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+
+def test_what_may_not_be_watched_is_read_from_the_driver(store):
+    store.create(IPAMConfig(metadata=ObjectMeta(name="default")))
+    client = MemoryClient(store, "n", Refusing(store, {IPAMConfig}))
+    client.start()
+    try:
+        deadline = time.monotonic() + 5
+        while not client._known:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert "IPPool" in client._known
+        assert "IPAMConfig" not in client._known
+        found = store.get(IPAMConfig, "default")
+        found.spec.strict_affinity = True
+        store.update(found)
+        assert client.get(IPAMConfig, "default").spec.strict_affinity
+        assert len(client.list(IPPool).items) == len(store.list(IPPool).items)
+    finally:
+        client.close()

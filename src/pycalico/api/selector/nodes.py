@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
+
+import msgspec
 
 Labels = Mapping[str, str]
 
 
-class Selector:
+class Selector(msgspec.Struct, frozen=True, dict=True):
     """A node of the tree; the root stands for the whole selector. Equal canonical text means equal selector."""
 
     def matches(self, labels: Labels) -> bool:
@@ -32,6 +32,8 @@ class Selector:
     @cached_property
     def unique_id(self) -> str:
         """``s:`` and the unpadded base64url SHA-224 of ``s:`` + canonical text (Felix's IP set identifier)."""
+        import hashlib  # noqa: PLC0415 (loads OpenSSL, which only Felix needs)
+
         digest = hashlib.sha224(b"s:" + self.text.encode()).digest()
         return "s:" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
@@ -44,8 +46,7 @@ def quote(value: str) -> str:
     return f"'{value}'" if '"' in value else f'"{value}"'
 
 
-@dataclass(frozen=True)
-class All(Selector):
+class All(Selector, frozen=True):
     def matches(self, labels: Labels) -> bool:  # noqa: ARG002
         return True
 
@@ -56,8 +57,7 @@ class All(Selector):
         return self
 
 
-@dataclass(frozen=True)
-class Global(Selector):
+class Global(Selector, frozen=True):
     """Like ``all()`` for labels; it gains a meaning when a rule's namespaceSelector is converted."""
 
     def matches(self, labels: Labels) -> bool:  # noqa: ARG002
@@ -70,8 +70,7 @@ class Global(Selector):
         return self
 
 
-@dataclass(frozen=True)
-class Has(Selector):
+class Has(Selector, frozen=True):
     key: str
 
     def matches(self, labels: Labels) -> bool:
@@ -94,8 +93,7 @@ _COMPARISONS: Mapping[str, Callable[[str, str], bool]] = {
 }
 
 
-@dataclass(frozen=True)
-class Compare(Selector):
+class Compare(Selector, frozen=True):
     key: str
     operator: str
     value: str
@@ -113,8 +111,7 @@ class Compare(Selector):
         return Compare(change(self.key), self.operator, self.value)
 
 
-@dataclass(frozen=True)
-class InSet(Selector):
+class InSet(Selector, frozen=True):
     """``values`` are sorted and unique. An absent label is ``not in`` every set."""
 
     key: str
@@ -135,8 +132,7 @@ class InSet(Selector):
         return InSet(change(self.key), self.values, self.negated)
 
 
-@dataclass(frozen=True)
-class Not(Selector):
+class Not(Selector, frozen=True):
     operand: Selector
 
     def matches(self, labels: Labels) -> bool:
@@ -149,8 +145,7 @@ class Not(Selector):
         return Not(self.operand.rename(change))
 
 
-@dataclass(frozen=True)
-class And(Selector):
+class And(Selector, frozen=True):
     operands: tuple[Selector, ...]
 
     def matches(self, labels: Labels) -> bool:
@@ -163,8 +158,7 @@ class And(Selector):
         return And(tuple(operand.rename(change) for operand in self.operands))
 
 
-@dataclass(frozen=True)
-class Or(Selector):
+class Or(Selector, frozen=True):
     operands: tuple[Selector, ...]
 
     def matches(self, labels: Labels) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
 
 import msgspec
 
@@ -13,10 +15,13 @@ from pycalico.cni.agent.memory import MemoryClient
 from pycalico.cni.errors import CNIError
 from pycalico.cni.invocation import Invocation, OneCall
 from pycalico.datastore.client import Client
-from pycalico.datastore.config import from_environment
+from pycalico.datastore.config import KUBERNETES, DatastoreConfig, from_environment
 from pycalico.datastore.errors import Invalid
 from pycalico.datastore.kubernetes.rest import Rest
-from pycalico.datastore.open import open_client
+from pycalico.datastore.open import kubernetes_access, open_client
+from pycalico.ipam.allocator import Allocator
+
+log = logging.getLogger(__name__)
 
 #: The host's files as calico-node's container sees them.
 _HOST = "/host"
@@ -27,6 +32,7 @@ _IDLE_S = 3600.0
 
 class _Kept(msgspec.Struct):
     client: MemoryClient
+    allocator: Allocator
     last_used_s: float
 
 
@@ -40,6 +46,16 @@ class KeptStores:
 
     def client(self, call: Invocation) -> Client:
         """Raises CNIError."""
+        return self._of(call).client
+
+    def allocator(self, call: Invocation) -> Allocator:
+        return self._of(call).allocator
+
+    def host_lock(self, path: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        """None: the allocator puts writes together, which a lock around each would prevent."""
+        return nullcontext()
+
+    def _of(self, call: Invocation) -> _Kept:
         environ = _within(netconf.environment_of(call.config, call.environ))
         node = netconf.node_name(call.config)
         try:
@@ -50,12 +66,22 @@ class KeptStores:
                 self._close_idle(now_s)
                 kept = self._kept.get(key)
                 if kept is None:
-                    kept = self._kept[key] = _Kept(MemoryClient(open_client(config, environ), node), now_s)
-                    kept.client.start()
+                    memory = MemoryClient(open_client(config, environ), node, _follower(config, environ))
+                    allocator = Allocator(memory, shared=True)
+                    kept = self._kept[key] = _Kept(memory, allocator, now_s)
+                    memory.start()
                 kept.last_used_s = now_s
-                return kept.client
+                return kept
         except Invalid as error:
             raise CNIError(f"error creating calico client: {error}") from error
+
+    def forget(self, call: Invocation) -> None:
+        client = call.client
+        with self._lock:
+            for key, kept in list(self._kept.items()):
+                if kept.client is client:
+                    del self._kept[key]
+                    kept.client.close()
 
     def kubernetes(self, call: Invocation) -> Rest:
         return self._plain.kubernetes(call)
@@ -65,6 +91,20 @@ class KeptStores:
             if now_s - kept.last_used_s > _IDLE_S:
                 del self._kept[key]
                 kept.client.close()
+
+
+def _follower(config: DatastoreConfig, environ: dict[str, str]) -> Client | None:
+    """The account of calico-node itself, if it is one of the same cluster: the plugin's may read, but not watch."""
+    own = from_environment(os.environ)
+    if (own.datastore_type, config.datastore_type) != (KUBERNETES, KUBERNETES):
+        return None
+    try:
+        if kubernetes_access(own).server != kubernetes_access(config, environ).server:
+            return None
+        return open_client(own)
+    except Invalid as error:
+        log.info("watching with the plugin's credentials: %s", error)
+        return None
 
 
 def _within(environ: dict[str, str]) -> dict[str, str]:

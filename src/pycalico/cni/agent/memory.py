@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -20,8 +20,9 @@ from pycalico.api.v3.ipam import BlockAffinity, IPAMBlock, IPAMConfig, IPAMHandl
 from pycalico.api.v3.ippool import IPPool
 from pycalico.api.v3.ipreservation import IPReservation
 from pycalico.api.v3.node import Node
-from pycalico.datastore.client import Client, Watch
-from pycalico.datastore.errors import Conflict, DatastoreError, NotFound
+from pycalico.datastore.client import Client, Watch, Write
+from pycalico.datastore.errors import Conflict, DatastoreError, NotFound, Unauthorized
+from pycalico.ipam import block as blocks
 from pycalico.syncer.syncer import Syncer, WatchSpec
 
 log = logging.getLogger(__name__)
@@ -40,18 +41,23 @@ _TAKE_S = 60.0
 
 
 class MemoryClient:
-    """Thread-safe; objects it returns belong to the caller. ``close`` ends the watches and the driver."""
+    """Thread-safe; objects it returns belong to the caller. ``close`` ends the watches and the clients.
 
-    def __init__(self, driver: Client, node: str) -> None:
+    ``follower`` is the client that watches, where that is another than ``driver``. What it may not watch is read from
+    the driver each time.
+    """
+
+    def __init__(self, driver: Client, node: str, follower: Client | None = None) -> None:
         self.driver = driver
+        self._follower = follower or driver
         self._node = Key("Node", "", node)
         self._lock = threading.Lock()
         self._watched: dict[Key, Resource] = {}
         self._remembered: dict[Key, Resource] = {}
-        self._ready = False
+        #: Names of the kinds that ``_watched`` has whole; empty until all of them are.
+        self._known: frozenset[str] = frozenset()
+        self._syncer: Syncer | None = None
         self._closed = False
-        watches = [WatchSpec(kind) for kind in WATCHED]
-        self._syncer = Syncer(driver, [*watches, WatchSpec(Node, name=node)])
 
     @property
     def rest(self) -> Any:
@@ -59,19 +65,41 @@ class MemoryClient:
         return cast("Any", self.driver).rest
 
     def start(self) -> None:
-        self._syncer.start()
         threading.Thread(target=self._follow, name="memory", daemon=True).start()
 
     def _follow(self) -> None:
+        watches = [spec for spec in self._wanted() if self._permitted(spec)]
+        kinds = frozenset(spec.kind.__name__ for spec in watches)
+        syncer = Syncer(self._follower, watches)
+        with self._lock:
+            if self._closed or not watches:
+                return
+            self._syncer = syncer
+        syncer.start()
         while not self._closed:
-            batch = self._syncer.take(_TAKE_S)
+            batch = syncer.take(_TAKE_S)
             with self._lock:
                 for update in batch.updates:
                     if isinstance(update.value, Resource):
                         self._watched[update.key] = update.value
                     else:
                         self._watched.pop(update.key, None)
-                self._ready = self._syncer.in_sync
+                if syncer.in_sync:
+                    self._known = kinds
+
+    def _wanted(self) -> list[WatchSpec]:
+        return [*(WatchSpec(kind) for kind in WATCHED), WatchSpec(Node, name=self._node.name)]
+
+    def _permitted(self, spec: WatchSpec) -> bool:
+        """Tried, since rights differ from cluster to cluster; a datastore that is away will be there later."""
+        try:
+            self._follower.list(spec.kind, name_prefix=spec.name, cached=True)
+        except Unauthorized as error:
+            log.info("%s is read at each call: %s", spec.kind.__name__, error)
+            return False
+        except DatastoreError:
+            return True
+        return True
 
     # ---- reading
 
@@ -88,7 +116,7 @@ class MemoryClient:
         with self._lock:
             if kind in _REMEMBERED:
                 found = self._remembered.get(key)
-            elif self._ready and (kind in WATCHED or key == self._node):
+            elif kind.__name__ in self._known and (kind in WATCHED or key == self._node):
                 found = self._watched.get(key)
             else:
                 return None
@@ -98,7 +126,7 @@ class MemoryClient:
         self, kind: type[R], namespace: str = "", *, name_prefix: str = "", cached: bool = False
     ) -> ResourceList[R]:
         with self._lock:
-            known = self._ready and kind in WATCHED and not namespace
+            known = kind in WATCHED and kind.__name__ in self._known and not namespace
             items = (
                 [
                     cast("R", item)
@@ -178,17 +206,42 @@ class MemoryClient:
             self._remembered.pop(key, None)
             self._watched.pop(key, None)
 
+    @property
+    def transacts(self) -> bool:
+        return self.driver.transacts
+
+    def transact(self, writes: Sequence[Write]) -> Sequence[Resource]:
+        try:
+            stored = self.driver.transact(writes)
+        except DatastoreError:
+            for write in writes:
+                self._doubt(type(write.resource), write.resource.key)
+            raise
+        for write, resource in zip(writes, stored, strict=True):
+            if write.verb == "delete":
+                self._forget(resource.key)
+            else:
+                self._keep(resource)
+        return stored
+
     # ---- the rest of a client
 
     def watch(self, kind: type[R], namespace: str = "", *, revision: str = "", name: str = "") -> Watch[R]:
         return self.driver.watch(kind, namespace, revision=revision, name=name)
 
     def close(self) -> None:
-        self._closed = True
-        self._syncer.stop()
+        with self._lock:
+            self._closed = True
+            syncer = self._syncer
+        if syncer is not None:
+            syncer.stop()
         self.driver.close()
+        if self._follower is not self.driver:
+            self._follower.close()
 
 
 def _copy(resource: R) -> R:
-    """Through the wire form: as deep as anybody may change it."""
+    """As deep as anybody may change it. A block is large and read at every call, so it does not take the wire form."""
+    if isinstance(resource, IPAMBlock):
+        return cast("R", blocks.copy_of(resource))
     return msgspec.json.decode(msgspec.json.encode(resource), type=type(resource))

@@ -1,7 +1,7 @@
 """etcd's JSON gateway (``/v3/kv/range`` and the like) over HTTP: bytes in, structs out.
 
-Requests go over connections of ``http1``, since calicoctl starts anew for every command and a larger client
-costs more to load than the request takes; watches over the standard library's client. Endpoints are tried in turn; the first that answers is kept.
+Requests and watches go over connections of ``http1``, since calicoctl starts anew for every command and a larger client
+costs more to load than the request takes. Endpoints are tried in turn; the first that answers is kept.
 """
 
 from __future__ import annotations
@@ -9,24 +9,22 @@ from __future__ import annotations
 import binascii
 import os
 import re
-import socket
 import threading
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
 from pycalico.datastore.config import DatastoreConfig
 from pycalico.datastore.errors import DatastoreError, Invalid, RevisionExpired, Unauthorized, Unavailable
-from pycalico.datastore.http1 import Connection
-
-if TYPE_CHECKING:
-    import http.client
+from pycalico.datastore.http1 import Answer, Connection
 
 T = TypeVar("T")
 
-_CONNECT_S = 10.0
-_READ_S = 30.0
+_CONNECT_S = 5.0
+READ_S = 30.0
+#: A watch may be silent: etcd reports progress every ten minutes, and TCP finds a dead connection much sooner.
+_SILENCE_S = 1500.0
 _KEPT = 4
 _UNAUTHENTICATED = 16
 _PERMISSION_DENIED = 7
@@ -45,11 +43,15 @@ class KeyValue(msgspec.Struct):
     value: bytes = b""
     mod_revision: str = "0"
     create_revision: str = "0"
+    version: str = "0"
 
 
 class RangeAnswer(msgspec.Struct):
+    """``more``: there are further keys than the limit let through."""
+
     header: Header = msgspec.field(default_factory=Header)
     kvs: list[KeyValue] = []
+    more: bool = False
 
 
 class _OperationAnswer(msgspec.Struct):
@@ -62,12 +64,35 @@ class TxnAnswer(msgspec.Struct):
     responses: list[_OperationAnswer] = []
 
     @property
+    def ranges(self) -> list[RangeAnswer]:
+        """What each read of the transaction found, in order."""
+        return [each.response_range for each in self.responses if each.response_range is not None]
+
+    @property
     def found(self) -> KeyValue | None:
         """What the failure branch read."""
         for answer in self.responses:
             if answer.response_range is not None and answer.response_range.kvs:
                 return answer.response_range.kvs[0]
         return None
+
+    @property
+    def revisions(self) -> dict[str, str]:
+        """Key → revision of everything that the failure branch read and found."""
+        return {
+            kv.key.decode(): kv.mod_revision
+            for answer in self.responses
+            if answer.response_range is not None
+            for kv in answer.response_range.kvs
+        }
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A part of a transaction: ``value`` None deletes. ``revision``: where the key has to be, None for absent."""
+
+    key: str
+    value: bytes | None
+    revision: str | None
 
 
 class _Refusal(msgspec.Struct):
@@ -94,8 +119,9 @@ def prefix_end(prefix: str) -> str:
 class Gateway:
     """Connections to one etcd cluster; may be used from several threads."""
 
-    def __init__(self, config: DatastoreConfig) -> None:
+    def __init__(self, config: DatastoreConfig, *, read_s: float = READ_S) -> None:
         """Raises Invalid when endpoints or certificates cannot be used. Connects on the first request."""
+        self._read_s = read_s
         if config.etcd_discovery_srv:
             if config.etcd_endpoints:
                 raise Invalid(
@@ -134,6 +160,18 @@ class Gateway:
             body["keys_only"] = True
         return self.call("/v3/kv/range", body, RangeAnswer)
 
+    def pages(self, prefix: str, size: int) -> Iterator[RangeAnswer]:
+        """All keys under ``prefix`` as of one revision, ``size`` at a time: memory does not grow with their number."""
+        body: dict[str, Any] = {"key": b64(prefix), "range_end": prefix_end(prefix), "limit": size}
+        while True:
+            answer = self.call("/v3/kv/range", body, RangeAnswer)
+            body["revision"] = body.get("revision") or answer.header.revision
+            answer.header.revision = body["revision"]
+            yield answer
+            if not answer.more or not answer.kvs:
+                return
+            body["key"] = b64(answer.kvs[-1].key + b"\0")
+
     def put_if(self, key: str, value: bytes, revision: str | None, lease: str = "") -> TxnAnswer:
         """Writes if the key is at ``revision`` (None: absent); otherwise reads it. ``revision`` "" always writes."""
         put: dict[str, Any] = {"key": b64(key), "value": b64(value)}
@@ -145,15 +183,25 @@ class Gateway:
         """Deletes if the key is at ``revision`` ("": whatever it is at, if it is there); otherwise reads it."""
         return self._txn(key, revision, {"request_delete_range": {"key": b64(key)}}, exists=True)
 
+    def all_or_none(self, changes: Sequence[Change]) -> TxnAnswer:
+        """All changes if every key is where it has to be; otherwise reads the keys. etcd takes 128 of them at most."""
+        body = {
+            "compare": [part for change in changes for part in _compare(change.key, change.revision)],
+            "success": [
+                {"request_delete_range": {"key": b64(change.key)}}
+                if change.value is None
+                else {"request_put": {"key": b64(change.key), "value": b64(change.value)}}
+                for change in changes
+            ],
+            "failure": [{"request_range": {"key": b64(change.key)}} for change in changes],
+        }
+        return self.call("/v3/kv/txn", body, TxnAnswer)
+
     def _txn(
         self, key: str, revision: str | None, operation: Mapping[str, Any], *, exists: bool = False
     ) -> TxnAnswer:
-        compare: list[dict[str, Any]] = []
-        if revision is None:
-            compare = [{"key": b64(key), "target": "VERSION", "result": "EQUAL", "version": "0"}]
-        elif revision:
-            compare = [{"key": b64(key), "target": "MOD", "result": "EQUAL", "mod_revision": revision}]
-        elif exists:
+        compare = _compare(key, revision)
+        if exists and not compare:
             compare = [{"key": b64(key), "target": "VERSION", "result": "GREATER", "version": "0"}]
         body = {
             "compare": compare,
@@ -180,30 +228,32 @@ class Gateway:
             raise self._placed(error)
         raise AssertionError
 
-    def stream(self, path: str, body: object) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    def stream(self, path: str, body: object) -> Answer:
         """An open answer whose lines arrive as they happen, on a connection of its own."""
-        import http.client  # noqa: PLC0415 (for those who watch)
-
         data = msgspec.json.encode(body)
-        headers = self._headers()
-        last: OSError | http.client.HTTPException | None = None
-        for _ in range(len(self._endpoints)):
-            connection: http.client.HTTPConnection | None = None
+        last: OSError | None = None
+        again = bool(self._user)
+        tries = len(self._endpoints)
+        while tries:
+            headers = self._headers()
+            connection: Connection | None = None
             try:
-                connection = self._connect_stream()
-                connection.request("POST", path, data, headers)
-                response = connection.getresponse()
-            except (OSError, http.client.HTTPException) as error:
+                connection = self._connect()
+                answer = connection.request("POST", path, headers, data, stream=True, read_s=_SILENCE_S)
+            except OSError as error:
                 last = error
+                tries -= 1
                 if connection is not None:
                     connection.close()
                 self._rotate()
                 continue
-            if response.status >= 300:
-                answer = response.read()
-                connection.close()
-                raise refusal(response.status, answer)
-            return connection, response
+            if answer.status < 300:
+                return answer
+            connection.close()
+            refused = refusal(answer.status, answer.body)
+            if not (isinstance(refused, Unauthorized) and again):
+                raise self._placed(refused)
+            self._token, again = "", False
         raise self._unreachable(last)
 
     def close(self) -> None:
@@ -250,29 +300,7 @@ class Gateway:
     def _connect(self) -> Connection:
         scheme, host, port = _parts(self._endpoints[0])
         tls = self._tls if scheme == "https" else None
-        return Connection(host, port, tls, connect_s=_CONNECT_S, read_s=_READ_S)
-
-    def _connect_stream(self) -> http.client.HTTPConnection:
-        import http.client  # noqa: PLC0415
-
-        scheme, host, port = _parts(self._endpoints[0])
-        if scheme == "https":
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, port, timeout=_CONNECT_S, context=self._tls
-            )
-        else:
-            connection = http.client.HTTPConnection(host, port, timeout=_CONNECT_S)
-        try:
-            connection.connect()
-            # A watch may be silent for long: the kernel finds out whether the server is still there.
-            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
-            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 25_000)
-            connection.sock.settimeout(None)
-        except OSError:
-            connection.close()
-            raise
-        return connection
+        return Connection(host, port, tls, connect_s=min(_CONNECT_S, self._read_s), read_s=self._read_s)
 
     def _keep(self, connection: Connection) -> None:
         with self._lock:
@@ -294,6 +322,15 @@ class Gateway:
     def _unreachable(self, cause: BaseException | None) -> Unavailable:
         where = ",".join(self._endpoints)
         return Unavailable(f"cannot reach etcd at {where}: {getattr(cause, 'strerror', None) or cause}")
+
+
+def _compare(key: str, revision: str | None) -> list[dict[str, Any]]:
+    """``revision`` None: absent; "": no matter."""
+    if revision is None:
+        return [{"key": b64(key), "target": "VERSION", "result": "EQUAL", "version": "0"}]
+    if revision:
+        return [{"key": b64(key), "target": "MOD", "result": "EQUAL", "mod_revision": revision}]
+    return []
 
 
 _JSON = {"Content-Type": "application/json"}

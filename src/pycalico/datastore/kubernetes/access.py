@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import os
-import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import msgspec
 
 from pycalico.datastore.errors import Invalid, Unauthorized
+from pycalico.datastore.kubernetes import plainyaml
 
 _IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 #: A token file is read again after this long, since the kubelet rotates it in place.
@@ -70,6 +70,8 @@ class Access(msgspec.Struct, kw_only=True):
         return False
 
     def _run_plugin(self, plugin: ExecPlugin) -> None:
+        import subprocess  # noqa: PLC0415 (few kubeconfigs name a program)
+
         environ = os.environ | {item["name"]: item["value"] for item in plugin.env or []}
         environ["KUBERNETES_EXEC_INFO"] = msgspec.json.encode(
             {"kind": "ExecCredential", "apiVersion": plugin.api_version, "spec": {"interactive": False}}
@@ -134,7 +136,10 @@ def from_kubeconfig_files(paths: str, context: str = "") -> Access:
 
 
 def _parse(text: bytes, origin: str) -> dict[str, Any]:
-    if text.lstrip()[:1] == b"{":
+    plain = plainyaml.read(text)
+    if plain is not None:
+        document: Any = plain
+    elif text.lstrip()[:1] == b"{":
         try:
             document = msgspec.json.decode(text)
         except msgspec.DecodeError as error:
@@ -162,6 +167,8 @@ def _from_document(document: dict[str, Any], origin: str, context: str) -> Acces
     name = context or document.get("current-context") or ""
     if not name:
         raise Invalid(f"invalid configuration: {origin} has no current-context")
+    if all(each.get("name") != name for each in document.get("contexts") or []):
+        raise Invalid(f'context "{name}" does not exist')
     chosen = _named(document, "contexts", "context", name)
     cluster = _named(document, "clusters", "cluster", chosen.get("cluster", ""))
     user = _named(document, "users", "user", chosen["user"]) if chosen.get("user") else {}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import msgspec
 
 from pycalico.api.kinds import KINDS, kind_of
-from pycalico.api.meta import Key, R, ResourceList
+from pycalico.api.meta import Key, R, Resource, ResourceList
 from pycalico.api.v3 import kubernetes as kubernetes_kinds
 from pycalico.api.v3.networkpolicy import KubernetesNetworkPolicy
-from pycalico.datastore.client import Watch
+from pycalico.datastore.client import Watch, Write
 from pycalico.datastore.errors import NotFound, NotSupported
 from pycalico.datastore.kubernetes import core
 from pycalico.datastore.kubernetes.convert import networkpolicy as policy_convert
@@ -24,6 +25,7 @@ class KubernetesClient:
 
     #: Nodes are Kubernetes' own: they cannot be deleted through Calico.
     owns_nodes = False
+    transacts = False
 
     def __init__(self, rest: Rest, *, interface_prefix: str = "cali") -> None:
         self.rest = rest
@@ -41,6 +43,10 @@ class KubernetesClient:
     ) -> ResourceList[R]:
         return cast("ResourceList[R]", self._store(kind).list(namespace, name_prefix, cached=cached))
 
+    def each(self, kind: type[R]) -> Iterator[R]:
+        """All objects of the kind, page by page, never all of them in memory."""
+        return cast("Iterator[R]", self._store(kind).each())
+
     def update(self, resource: R) -> R:
         return cast("R", self._store(type(resource)).update(resource))
 
@@ -52,6 +58,9 @@ class KubernetesClient:
         self, kind: type[R], name: str, namespace: str = "", *, revision: str = "", uid: str = ""
     ) -> R | None:
         return cast("R | None", self._store(kind).delete(name, namespace, revision=revision, uid=uid))
+
+    def transact(self, writes: Sequence[Write]) -> Sequence[Resource]:  # noqa: ARG002
+        raise NotSupported("Transact", "")
 
     def watch(self, kind: type[R], namespace: str = "", *, revision: str = "", name: str = "") -> Watch[R]:
         return cast("Watch[R]", self._store(kind).watch(namespace, revision=revision, name=name))
