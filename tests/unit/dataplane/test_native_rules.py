@@ -3,7 +3,7 @@
 import ipaddress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pycalico.calc.messages import PortRange, Rule
@@ -48,6 +48,7 @@ def _addresses(nets):
     return {str(probe) for probe in probes if any(probe in ipaddress.ip_network(net) for net in nets)}
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(NETS, st.booleans()), max_size=30))
 def test_elements_hold_what_the_members_hold_and_never_overlap(steps):
     cover, held, programmed = members.Cover(4), set(), set()
@@ -66,6 +67,7 @@ def test_elements_hold_what_the_members_hold_and_never_overlap(steps):
         assert not any(one.overlaps(two) for one in listed for two in listed if one is not two)
 
 
+@settings(deadline=None)
 @given(st.sets(NETS, max_size=12))
 def test_elements_are_read_back_as_members(nets):
     cover = members.Cover(4)
@@ -120,6 +122,7 @@ KEYS = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(KEYS, min_size=16, max_size=30))
 def test_a_packet_meets_every_policy_that_may_concern_it_in_order(keys):
     names = tuple(f"p{number}" for number in range(len(keys)))
