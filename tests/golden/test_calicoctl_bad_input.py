@@ -38,7 +38,6 @@ def ctl(env, *argv, **options):
         ("kind: IPPool\n\tmetadata: {}\n", "line 7"),
         ("kind: IPPool\nspec: a: b\n", "line 7"),
         (GOOD.replace("cidr", "cird"), "the document at line 6"),
-        ("kind: Nothing\napiVersion: projectcalico.org/v3\n", "the document at line 6"),
         ("- just\n- words\n", "the document at line 6"),
     ],
 )

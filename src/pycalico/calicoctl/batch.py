@@ -29,12 +29,14 @@ class Outcome(msgspec.Struct):
     errors: list[Exception] = []
 
 
-def run(arguments: Arguments, operation: Operation, *, prefix: str = "") -> Outcome:
-    """Does it for all; failures of single resources are collected.
+def run(arguments: Arguments, operation: Operation, *, prefix: str = "", ahead: bool = False) -> Outcome:
+    """Does it for all; failures of single resources are collected. ``ahead``: a whole kind is asked for early.
 
     Raises UnreadableFile, and Failure (its text after ``prefix``) when the command as a whole cannot run.
     """
     try:
+        if ahead:
+            _ask_ahead(arguments)
         connection.check_version(arguments)
         resources = requested(arguments)
     except UnreadableFile:
@@ -58,6 +60,16 @@ def run(arguments: Arguments, operation: Operation, *, prefix: str = "") -> Outc
         else:
             outcome.answers.append((answer, resource.kind))
     return outcome
+
+
+def _ask_ahead(arguments: Arguments) -> None:
+    kind = names.kind_named(arguments.words.get("KIND", ""))
+    if kind is None or arguments.names or "--filename" in arguments.texts:
+        return
+    namespace = ""
+    if KINDS[kind].namespaced and "--all-namespaces" not in arguments.switches:
+        namespace = arguments.text("--namespace") or "default"
+    connection.ask_ahead(arguments, (kind, namespace))
 
 
 def _client(arguments: Arguments) -> TypedClient:

@@ -28,7 +28,7 @@ def run(arguments: Arguments) -> None:
     if "--watch" in arguments.switches:
         _watch(arguments)
         return
-    outcome = batch.run(arguments, operations.get_or_list, prefix="Failed to get resources: ")
+    outcome = batch.run(arguments, operations.get_or_list, prefix="Failed to get resources: ", ahead=True)
     if "--export" in arguments.switches and batch.named(arguments):
         for answer, _ in outcome.answers:
             _strip(answer)

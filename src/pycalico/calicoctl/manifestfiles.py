@@ -48,6 +48,7 @@ def load(path: str) -> list[Resource]:
     try:
         return parse(text)
     except ManifestError as error:
-        if path == "-":
+        # Upstream's text for an unknown kind names it and ends there.
+        if path == "-" or not str(error).startswith("error parsing document"):
             raise
         raise ManifestError(f"{error} ({path}, {error.place})") from error

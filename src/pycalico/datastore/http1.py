@@ -113,15 +113,23 @@ class Connection:
         read_s: float | None = None,
     ) -> Answer:
         """A successful ``stream`` is left unread. Header values must hold no line break: ValueError."""
+        if read_s is not None:
+            self._socket.settimeout(read_s)
+        self.send(method, path, headers, body)
+        return self.receive(stream=stream)
+
+    def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> None:
+        """The first half of a request; `receive` has to follow."""
         lines = [f"{method} {path} HTTP/1.1", f"Host: {self._host}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if body is not None:
             lines.append(f"Content-Length: {len(body)}")
         if any("\r" in line or "\n" in line for line in lines):
             raise ValueError("a header with a line break")
-        if read_s is not None:
-            self._socket.settimeout(read_s)
         self._socket.sendall("\r\n".join([*lines, "", ""]).encode() + (body or b""))
+
+    def receive(self, *, stream: bool = False) -> Answer:
+        """The second half."""
         while True:
             status = self._status()
             fields = self._fields()

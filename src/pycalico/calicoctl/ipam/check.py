@@ -28,6 +28,7 @@ Say = Callable[[str], None]
 
 def run(arguments: Arguments) -> None:
     """Problems found do not change the exit code. Raises Failure."""
+    connection.ask_ahead(arguments, ("Node", ""), ("WorkloadEndpoint", ""))
     client = connection.checked(arguments)
     try:
         _Check(client, arguments).run()

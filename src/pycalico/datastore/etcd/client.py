@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from pycalico.api.kinds import kind_of
+from pycalico.api.kinds import KINDS, kind_of
 from pycalico.api.meta import R, Resource, ResourceList
 from pycalico.datastore.client import Watch, Write
 from pycalico.datastore.config import DatastoreConfig
@@ -44,6 +44,10 @@ class EtcdClient:
             raise AlreadyExists(resource.key)
         new.metadata.resource_version = answer.header.revision
         return new
+
+    def ask_ahead(self, kind: str, namespace: str = "") -> None:
+        """Says that a list of the kind comes soon."""
+        self.gateway.ask_ahead(keys.prefix(KINDS[kind], namespace))
 
     def get(self, kind: type[R], name: str, namespace: str = "", *, revision: str = "") -> R:
         store = self.store(kind)

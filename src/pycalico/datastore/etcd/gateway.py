@@ -143,6 +143,7 @@ class Gateway:
         self._token = ""
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
+        self._ahead: dict[bytes, Connection] = {}
 
     # ---- requests ----
 
@@ -151,14 +152,27 @@ class Gateway:
     ) -> RangeAnswer:
         body: dict[str, Any] = {"key": b64(key)}
         if prefix:
-            body["range_end"] = prefix_end(key)
-            body["sort_target"] = "KEY"
-            body["sort_order"] = "ASCEND"
+            body = _whole(key)
         if revision:
             body["revision"] = revision
         if keys_only:
             body["keys_only"] = True
-        return self.call("/v3/kv/range", body, RangeAnswer)
+        return self.call(_RANGE, body, RangeAnswer)
+
+    def ask_ahead(self, prefix: str) -> None:
+        """Asks for all keys under ``prefix`` now; the `range` that wants them then waits for less.
+
+        A run of calicoctl loads its modules meanwhile. What goes wrong is left to that `range`.
+        """
+        if self._user:
+            return
+        data = msgspec.json.encode(_whole(prefix))
+        try:
+            connection = self._connect()
+            connection.send("POST", _RANGE, _JSON, data)
+        except OSError:
+            return
+        self._ahead[data] = connection
 
     def pages(self, prefix: str, size: int) -> Iterator[RangeAnswer]:
         """All keys under ``prefix`` as of one revision, ``size`` at a time: memory does not grow with their number."""
@@ -267,6 +281,15 @@ class Gateway:
     def _request(self, path: str, data: bytes) -> tuple[int, bytes]:
         headers = self._headers() if "authenticate" not in path else _JSON
         last: OSError | None = None
+        asked = self._ahead.pop(data, None)
+        if asked is not None:
+            try:
+                found = asked.receive()
+            except OSError:
+                asked.close()
+            else:
+                self._keep(asked)
+                return found.status, found.body
         # One more try than there are endpoints: a kept connection may have been closed by the server.
         for _ in range(len(self._endpoints) + 1):
             with self._lock:
@@ -334,6 +357,15 @@ def _compare(key: str, revision: str | None) -> list[dict[str, Any]]:
 
 
 _JSON = {"Content-Type": "application/json"}
+
+
+_RANGE = "/v3/kv/range"
+
+
+def _whole(prefix: str) -> dict[str, Any]:
+    return {
+        "key": b64(prefix), "range_end": prefix_end(prefix), "sort_target": "KEY", "sort_order": "ASCEND",
+    }  # fmt: skip
 
 
 def _parts(endpoint: str) -> tuple[str, str, int]:
