@@ -6,7 +6,7 @@ import sys
 
 from bench import world
 
-NAMES = ("calicoctl", "cni", "ipam")
+NAMES = ("bgp", "calicoctl", "cni", "ipam")
 
 
 def main() -> int:
