@@ -7,7 +7,7 @@ import sys
 from bench import world
 
 NAMES = (
-    "calicoctl", "cni", "controllers", "felix", "ipam", "ipamcheck", "leaks", "packets", "scale", "watch",
+    "bgp", "calicoctl", "cni", "controllers", "felix", "ipam", "ipamcheck", "leaks", "packets", "scale", "watch",
 )  # fmt: skip
 
 

@@ -221,7 +221,9 @@ class World:
         for key in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
             run("ip", "netns", "exec", self.fabric, "sysctl", "-qw", f"{key}=1")
         for name, number in self.plan.segments.items():
-            run("ip", "-n", self.fabric, "link", "add", "name", name, "type", "bridge")
+            # A bridge without an address of its own changes it with every cable, and its neighbours lose their router.
+            mac = f"02:00:00:00:00:{number:02x}"
+            run("ip", "-n", self.fabric, "link", "add", "name", name, "address", mac, "type", "bridge")
             run("ip", "-n", self.fabric, "addr", "add", f"10.80.{number}.254/24", "dev", name)
             run("ip", "-n", self.fabric, "addr", "add", f"fd80:{number}::fe/64", "dev", name, "nodad")
             run("ip", "-n", self.fabric, "link", "set", name, "up")

@@ -64,7 +64,7 @@ def top_of_rack(count=4, families=(4,), **settings):
     resources = [configuration(node_to_node_mesh_enabled=False, **settings)]
     resources.append(peer("router4", peer_ip="10.80.1.200", as_number=ROUTER_AS))
     if 6 in families:
-        resources.append(peer("router6", peer_ip="fd80:1::c8", as_number=ROUTER_AS))
+        resources.append(peer("router6", peer_ip="fd80:1::c9", as_number=ROUTER_AS))
     return Plan({"rack1": 1}, members, families, resources)
 
 
@@ -99,7 +99,9 @@ class BirdRouter:
     def __init__(self, world, family=4, version=1):
         self.world, self.family, self.version = world, family, version
         program = str(NEIGHBOURS / "usr/sbin/bird") if version == 2 else None
-        self.speaker = world.router(f"tor{family}", "rack1", 200, self.config(), family, program)
+        self.speaker = world.router(
+            f"tor{family}", "rack1", 200 if family == 4 else 201, self.config(), family, program
+        )
 
     def config(self):
         family, two = self.family, self.version == 2
@@ -181,6 +183,21 @@ class FrrRouter:
         for process in self.processes:
             process.send_signal(number)
             process.wait(10)
+
+    def reload(self):
+        for node in self.world.nodes.values():
+            words = ["-c", "configure terminal", "-c", f"router bgp {ROUTER_AS}"]
+            address = node.addresses[4]
+            words += [
+                "-c",
+                f"neighbor {address} remote-as {node.member.spec['as_number']}",
+                "-c",
+                f"neighbor {address} passive",
+            ]
+            command = [NEIGHBOURS / "usr/bin/vtysh", "--vty_socket", self.folder, "-d", "bgpd", *words]
+            subprocess.run(
+                [str(word) for word in command], env=self.environ, capture_output=True, check=False
+            )
 
     def next_hops(self, prefix):
         found = json.loads(run("ip", "-4", "-n", self.namespace, "-j", "route", "show", prefix) or "[]")
