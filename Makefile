@@ -28,7 +28,9 @@ bench: setup
 
 # What takes too long for every change: as many packets, cases and restarts as the promises name.
 soak: setup
-	.venv/bin/pytest soak
+	HYPOTHESIS_PROFILE=fresh .venv/bin/pytest -n 2 --dist loadfile tests/unit
+	HYPOTHESIS_PROFILE=fresh .venv/bin/pytest soak
+	FELIX_ALL_RECORDINGS=1 .venv/bin/pytest -n 2 tests/golden/test_felix_elsewhere.py
 
 walkthrough: setup
 	$(PY) -m pycalico lab walkthrough --write docs/walkthrough.md

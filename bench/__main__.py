@@ -6,7 +6,9 @@ import sys
 
 from bench import world
 
-NAMES = ("calicoctl", "cni", "ipam", "watch")
+NAMES = (
+    "bgp", "calicoctl", "cni", "controllers", "felix", "ipam", "ipamcheck", "leaks", "packets", "scale", "watch",
+)  # fmt: skip
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """BIRD's control socket: ask it something, and read its tables.
 
-The protocol (BIRD 1.6, observed): every line starts with a four digit code and ``-`` (more follows) or a blank
+The protocol (BIRD 1.6 and 2.0, observed): every line starts with a four digit code and ``-`` (more follows) or a blank
 (last line of the answer); a line that starts with a blank carries the code of the one before; ``0001`` greets.
 The parse functions take lines as they came, so that they can be tried on recordings. Table forms and messages
 are those that ``calicoctl node status``, readiness and CalicoNodeStatus of v3.28.1 know.
@@ -173,15 +173,21 @@ def parse_peers(lines: Iterable[str], family: int) -> list[Peer]:
     Raises BirdError: ``unexpected output line from BIRD`` or ``unknown BIRD table output format``.
     """
     found: list[Peer] = []
+    capitals = False
     for line in lines:
         if line.startswith("0001"):
             continue
         if line.startswith("2002-"):
-            if line[5:].split() != _HEADINGS:
+            if line[5:].lower().split() != _HEADINGS:
                 raise BirdError("unknown BIRD table output format")
+            capitals = line[5:6] == "N"
             continue
         if line.startswith("0000"):
+            if capitals:
+                # BIRD 2, and without a single protocol: not one that confd configures. Upstream knows no other.
+                raise BirdError("unknown BIRD table output format")
             break
+        capitals = False
         if line.startswith("1002-"):
             row = line[5:]
         elif line.startswith(" "):
@@ -246,15 +252,19 @@ def parse_protocol(lines: Iterable[str]) -> dict[str, str]:
 #: ``172.16.34.0/24 via 192.168.10.1 on eth0 [Mesh_... 06:01:15 from 192.168.20.100] * (100/?) [i]``
 _ROUTE = re.compile(
     r"(?P<destination>\S+)?\s+"
-    r"(?:via (?P<gateway>\S+) on (?P<via>\S+)|multipath|dev (?P<dev>\S+)|(?P<fate>blackhole|unreachable|prohibit))\s+"
+    r"(?:via (?P<gateway>\S+) on (?P<via>\S+)|multipath|unicast|dev (?P<dev>\S+)|(?P<fate>blackhole|unreachable|prohibit))\s+"
     r"\[(?P<protocol>\S+) (?P<since>\d[\d:.-]*(?: [\d:.]+)?)(?: from (?P<peer>[^\]]+))?\](?P<primary> \*)?\s+\((?P<preference>[^)]*)\)"
 )
+
+
+#: BIRD 2 has a path's next hops on lines of their own.
+_NEXT_HOP = re.compile(r"\s+(?:via (?P<gateway>\S+) on (?P<via>\S+)|dev (?P<dev>\S+))")
 
 
 def parse_routes(lines: Iterable[str]) -> list[Route]:
     """The paths of ``show route``; a line without a destination is another path of the one before.
 
-    Lines of other forms (the next hops of a multipath route) are passed over.
+    Of several next hops the first counts. Lines of other forms are passed over.
     """
     found: list[Route] = []
     destination = ""
@@ -262,6 +272,14 @@ def parse_routes(lines: Iterable[str]) -> list[Route]:
         text = line[5:] if line[:4].isdigit() else line[1:]
         match = _ROUTE.match(text)
         if not match:
+            hop = _NEXT_HOP.match(text)
+            if hop and found and found[-1].target == "via" and not found[-1].interface:
+                found[-1] = msgspec.structs.replace(
+                    found[-1],
+                    target="dev" if hop["dev"] else "via",
+                    gateway=hop["gateway"] or "",
+                    interface=hop["via"] or hop["dev"],
+                )
             continue
         destination = match["destination"] or destination
         target = match["fate"] or ("dev" if match["dev"] else "via")

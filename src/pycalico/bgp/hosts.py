@@ -63,7 +63,7 @@ class Hosts:
                 if not text:
                     continue
                 found = values.interface_address(text)
-                if not found or found[0].version != family:
+                if not found or found[0].version != family or not values.neighbour(found[0]):
                     problems.append(
                         f"Node {name}: {text!r} is no IPv{family} address; the node has none then"
                     )

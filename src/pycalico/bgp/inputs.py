@@ -20,6 +20,7 @@ class Settings(msgspec.Struct, frozen=True):
     over serviceClusterIPs. ``endpoint_node``: the name that endpoints of services carry for this node.
     ``felix_routes``: Felix writes the routes to other nodes' blocks, with kernel protocol ``felix_protocol``;
     BIRD keeps its hands off the pools. ``felix_ipv6``: so it is for IPv6, too (Felix handles IPv6 at all).
+    ``bird``: the version whose grammar is written, 1 or 2.
     """
 
     node: str
@@ -30,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True):
     felix_routes: bool = False
     felix_ipv6: bool = False
     felix_protocol: int = 80
+    bird: int = 1
 
     def felix_writes(self, family: int) -> bool:
         return self.felix_routes and (family == 4 or self.felix_ipv6)

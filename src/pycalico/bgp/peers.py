@@ -18,6 +18,11 @@ from pycalico.bgp import values
 from pycalico.bgp.hosts import Host, Hosts
 from pycalico.bgp.inputs import Inputs
 
+_MOST_HOPS = 255
+_MOST_LOCAL_AS = 2**31 - 1
+#: The protocol has twelve bits for it.
+_MOST_RESTART_S = 4095
+
 
 class Peering(msgspec.Struct, frozen=True, kw_only=True):
     """One session of this node with one neighbour, before the node's own side is known."""
@@ -35,6 +40,11 @@ class Peering(msgspec.Struct, frozen=True, kw_only=True):
     filters: tuple[str, ...] = ()
     cluster_id: str = ""
     calico_node: bool = False
+
+    def name(self, kind: str) -> str:
+        """BIRD's protocol; ``kind`` is Mesh, Global or Node."""
+        port = f"_port_{self.port}" if self.port and kind != "Mesh" else ""
+        return f"{kind}_{self.address.replace('.', '_').replace(':', '_')}{port}"
 
     @property
     def family(self) -> int:
@@ -87,8 +97,8 @@ def _forward(
         return _to_hosts(name, remotes, (4, 6), spec, inputs, hosts, problems)
     host, port = split_port(spec.peer_ip)
     address = values.address(host)
-    if address is None:
-        problems.append(f"BGPPeer {name}: peerIP {spec.peer_ip!r} is no address; the peer is left out")
+    if address is None or not values.neighbour(address):
+        problems.append(f"BGPPeer {name}: peerIP {spec.peer_ip!r} is no node's address; the peer is left out")
         return []
     # Nodes that the peering is with count 0 as the cluster's number (below): so must the other half.
     as_number = values.as_number(spec.as_number) if spec.as_number else hosts.global_as
@@ -115,7 +125,7 @@ def _forward(
             as_number=as_number,
             port=port,
             keep_next_hop=spec.keep_original_next_hop,
-            allow_local_as=spec.num_allowed_local_as_numbers or 0,
+            allow_local_as=min(spec.num_allowed_local_as_numbers or 0, _MOST_LOCAL_AS),
             reachable_by=reachable_by,
             calico_node=str(address) in hosts.addresses,
         )
@@ -181,13 +191,17 @@ def _to_hosts(
 
 def _common(name: str, spec: BGPPeerSpec, inputs: Inputs, problems: list[str]) -> Peering:
     """What a BGPPeer says about all its peerings; address and AS number are still to be filled in."""
+    hops = spec.ttl_security or 0
+    if not 0 <= hops <= _MOST_HOPS:
+        problems.append(f"BGPPeer {name}: ttlSecurity {hops} is not from 1 to {_MOST_HOPS}; 1 is used")
+        hops = 1
     return Peering(
         address="",
         as_number=0,
         use_node_ip=spec.source_address != "None",
         restart_s=restart_time_s(f"BGPPeer {name}: maxRestartTime", spec.max_restart_time, problems),
         password=password_of(f"BGPPeer {name}", spec.password, inputs, problems),
-        ttl_hops=spec.ttl_security or 0,
+        ttl_hops=hops,
         filters=tuple(spec.filters),
     )
 
@@ -200,7 +214,9 @@ def restart_time_s(what: str, text: str | None, problems: list[str]) -> int | No
     if seconds is None:
         problems.append(f"{what} {text!r} is no duration; the default is used")
         return None
-    return int(seconds + 0.5)
+    if seconds > _MOST_RESTART_S:
+        problems.append(f"{what} {text!r} is more than BGP can say; {_MOST_RESTART_S} s are used")
+    return min(int(seconds + 0.5), _MOST_RESTART_S)
 
 
 def password_of(what: str, password: BGPPassword | None, inputs: Inputs, problems: list[str]) -> str:

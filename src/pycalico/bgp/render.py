@@ -1,7 +1,8 @@
 """A node's routing as the six files of BIRD's configuration.
 
 Names, functions and the order of statements are Calico v3.28.1's, since tools and operators read them. BIRD
-reads each file's includes relative to it, and needs the functions defined before their use.
+reads each file's includes relative to it, and needs the functions defined before their use. BIRD 2 wants what
+concerns one family of addresses within a channel, and where to listen in each session; the rest is BIRD 1.6's.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def _main(
     listen = (f" address {parts.listen_address}" if parts.listen_address else "") + (
         f" port {parts.listen_port}" if parts.listen_port else ""
     )
-    if listen:
+    if listen and parts.bird == 1:
         yield f"listen bgp{listen};"
     yield ""
     yield from _base_protocols(parts, settings)
@@ -63,9 +64,13 @@ def _main(
     yield "template bgp bgp_template {"
     yield from _debug(parts)
     yield '  description "Connection to BGP peer";'
-    yield f"  local as {parts.as_number};"
-    yield "  gateway recursive;"
-    yield "  add paths on;"
+    if parts.bird == 1:
+        yield f"  local as {parts.as_number};"
+    else:
+        yield f"  local{listen.removeprefix(' address')} as {parts.as_number};"
+        if parts.listen_address:
+            yield "  strict bind on;"
+    yield from _channel(parts, ["gateway recursive;", "add paths on;"])
     yield "  graceful restart;"
     yield "  connect delay time 2;"
     yield "  connect retry time 5;"
@@ -91,6 +96,16 @@ def _main(
         yield from _peer("Node", f"/bgp/v1/host/{parts.node}/peer_v{parts.family}", peering, parts, known)
 
 
+def _channel(parts: FamilyRouting, lines: list[str]) -> Iterator[str]:
+    """What a protocol does with one family's routes; BIRD 1 knows no other family, and has it in the protocol."""
+    if parts.bird == 1:
+        yield from (f"  {line}" for line in lines)
+        return
+    yield f"  ipv{parts.family} {{"
+    yield from (f"    {line}" for line in lines)
+    yield "  };"
+
+
 def _apply_communities(parts: FamilyRouting) -> Iterator[str]:
     yield "function apply_communities ()"
     yield "{"
@@ -109,13 +124,14 @@ def _base_protocols(parts: FamilyRouting, settings: Settings) -> Iterator[str]:
     yield "  learn;"
     yield "  persist;"
     yield "  scan time 2;"
+    imported = "import all;"
     if settings.felix_writes(parts.family) and parts.mesh:
         # Felix's routes to other nodes' blocks are not this node's to announce: with add paths they would be.
         protocol = settings.felix_protocol
-        yield f"  import filter {{ if (defined(krt_source) && (krt_source = {protocol})) then reject; accept; }};"
-    else:
-        yield "  import all;"
-    yield "  export filter calico_kernel_programming;"
+        imported = (
+            f"import filter {{ if (defined(krt_source) && (krt_source = {protocol})) then reject; accept; }};"
+        )
+    yield from _channel(parts, [imported, "export filter calico_kernel_programming;"])
     yield "  graceful restart;"
     yield "  merge paths on;"
     yield "}"
@@ -129,6 +145,8 @@ def _base_protocols(parts: FamilyRouting, settings: Settings) -> Iterator[str]:
     yield "# Networks of interfaces, without the pods' own and without kube-proxy's addresses."
     yield "protocol direct {"
     yield from _debug(parts)
+    if parts.bird == 2:
+        yield f"  ipv{parts.family};"
     ignored = "".join(f'-"{name}", ' for name in parts.ignored_interfaces)
     yield f'  interface {ignored}-"cali*", -"kube-ipvs*", "*";'
     yield "}"
@@ -151,26 +169,24 @@ def _mesh(parts: FamilyRouting) -> Iterator[str]:
     for neighbour in parts.mesh:
         host = neighbour.host
         address = host.addresses[parts.family]
-        yield f"# For peer /bgp/v1/host/{values.text_of_comment(host.name)}/ip_addr_v{parts.family}"
+        name = values.text_of_comment(host.name)
+        yield f"# For peer /bgp/v1/host/{name}/ip_addr_v{parts.family}"
         if address == parts.address:
             yield f"# Skipping ourselves ({address})"
         elif host.cluster_id:
-            yield f"# Skipping {address or host.name}: a route reflector with cluster ID {host.cluster_id}"
+            yield f"# Skipping {address or name}: a route reflector with cluster ID {host.cluster_id}"
         elif not neighbour.peering:
-            yield f"# No IPv{parts.family} address configured for this node"
+            yield f"# No IPv{parts.family} address configured for this node" + (" alone" if address else "")
         else:
             yield from _mesh_session(neighbour.peering, passive=neighbour.passive, parts=parts)
 
 
 def _mesh_session(peering: Peering, *, passive: bool, parts: FamilyRouting) -> Iterator[str]:
-    yield f"protocol bgp Mesh_{_identifier(peering.address)} from bgp_template {{"
+    yield f"protocol bgp {peering.name('Mesh')} from bgp_template {{"
     yield _neighbor(peering)
     yield f"  source address {parts.address};"
-    yield "  import all;"
-    yield "  export filter {"
-    yield "    calico_export_to_bgp_peers(true);"
-    yield "    reject;"
-    yield "  };"
+    exported = ["  calico_export_to_bgp_peers(true);", "  reject;"]
+    yield from _channel(parts, ["import all;", "export filter {", *exported, "};"])
     if passive:
         yield "  passive on;"
     if peering.restart_s is not None:
@@ -187,25 +203,20 @@ def _peer(
     if peering.address == parts.address:
         yield f"# Skipping ourselves ({parts.address})"
         return
-    suffix = f"_port_{peering.port}" if peering.port else ""
     internal = peering.as_number == parts.as_number
-    yield f"protocol bgp {kind}_{_identifier(peering.address)}{suffix} from bgp_template {{"
+    yield f"protocol bgp {peering.name(kind)} from bgp_template {{"
     yield f"  ttl security {'on' if peering.ttl_hops else 'off'};"
     yield f"  multihop {peering.ttl_hops};" if peering.ttl_hops else "  multihop;"
     yield _neighbor(peering)
     if peering.use_node_ip:
         yield f"  source address {parts.address};"
-    yield "  import filter {"
-    for call in filters.calls(peering.filters, known, "import", parts.family):
-        yield f"    {call}"
-    yield "    accept;"
-    yield "  };"
-    yield "  export filter {"
-    for call in filters.calls(peering.filters, known, "export", parts.family):
-        yield f"    {call}"
-    yield f"    calico_export_to_bgp_peers({'true' if internal else 'false'});"
-    yield "    reject;"
-    yield "  };"
+    imports = [f"  {call}" for call in filters.calls(peering.filters, known, "import", parts.family)]
+    exports = [f"  {call}" for call in filters.calls(peering.filters, known, "export", parts.family)]
+    exports.append(f"  calico_export_to_bgp_peers({'true' if internal else 'false'});")
+    channel = ["import filter {", *imports, "  accept;", "};", "export filter {", *exports, "  reject;", "};"]
+    if not internal and peering.keep_next_hop:
+        channel.append("next hop keep;")
+    yield from _channel(parts, channel)
     # One side connects, so that no second connection cuts a graceful restart short.
     if kind == "Global" and peering.calico_node and peering.address > parts.address:
         yield "  passive on;"
@@ -216,8 +227,6 @@ def _peer(
         yield f"  rr cluster id {parts.cluster_id};"
     if peering.password:
         yield f'  password "{peering.password}";'
-    if not internal and peering.keep_next_hop:
-        yield "  next hop keep;"
     if peering.allow_local_as > 0:
         yield f"  allow local as {peering.allow_local_as};"
     yield "}"
@@ -228,14 +237,12 @@ def _neighbor(peering: Peering) -> str:
     return f"  neighbor {peering.address} {port}as {peering.as_number};"
 
 
-def _identifier(address: str) -> str:
-    return address.replace(".", "_").replace(":", "_")
-
-
 def _aggr(parts: FamilyRouting) -> Iterator[str]:
     length = 32 if parts.family == 4 else 128
     yield "# Generated by confd"
     yield "protocol static {"
+    if parts.bird == 2:
+        yield f"  ipv{parts.family};"
     if parts.blocks:
         yield "   # IP blocks for this host."
     for block in parts.blocks:

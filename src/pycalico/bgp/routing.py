@@ -50,7 +50,7 @@ class Neighbour(msgspec.Struct, frozen=True):
 class FamilyRouting(msgspec.Struct):
     """One of the two BIRDs. ``address`` is "" when the node has none of the family: then nothing is peered.
 
-    ``mesh`` is None where the mesh is off; ``debug`` is all, states or "".
+    ``mesh`` is None where the mesh is off; ``debug`` is all, states or ""; ``bird`` as in Settings.
     """
 
     family: int
@@ -72,6 +72,9 @@ class FamilyRouting(msgspec.Struct):
     rejected_cidrs: list[str]
     reflected_ranges: list[str]
     pools: list[Pool]
+    bird: int = 1
+    #: Protocols with other nodes that both sides would open, and this one had better leave to the other.
+    yielding: frozenset[str] = frozenset()
 
 
 class Routing(msgspec.Struct):
@@ -132,6 +135,12 @@ def _family(
         rejected_cidrs=_ordered(service.rejected, family),
         reflected_ranges=[str(net) for net in reflected],
         pools=_pools(family, inputs, problems),
+        bird=settings.bird,
+        yielding=frozenset(
+            peering.name("Node")
+            for peering in peerings.node
+            if peering.family == family and peering.address in hosts.addresses and peering.address > address
+        ),
     )
 
 
@@ -147,10 +156,16 @@ def _mesh(
     )
     password = password_of("BGPConfiguration default", spec.node_mesh_password, inputs, problems)
     neighbours = []
+    owners: dict[str, str] = {address: own.name}
     for host in hosts.by_name.values():
         theirs = host.addresses[family]
         peering = None
-        if theirs and theirs != address and not host.cluster_id:
+        if theirs and owners.setdefault(theirs, host.name) != host.name:
+            # A second session of the same name would have BIRD refuse the whole configuration.
+            problems.append(
+                f"Node {host.name}: its address {theirs} is that of node {owners[theirs]}, too; it is not peered with"
+            )
+        elif theirs and theirs != address and not host.cluster_id:
             peering = Peering(
                 address=theirs,
                 as_number=hosts.as_of(host),

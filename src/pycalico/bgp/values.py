@@ -34,6 +34,13 @@ def address(text: str) -> Address | None:
     return None if isinstance(found, ipaddress.IPv6Address) and found.scope_id else found
 
 
+def neighbour(found: Address) -> bool:
+    """Whether BIRD takes it as the other end of a session: no group, no link-local address, not the empty one."""
+    broadcast = isinstance(found, ipaddress.IPv4Address) and int(found) == 0xFFFFFFFF
+    local = isinstance(found, ipaddress.IPv6Address) and found.is_link_local
+    return not (found.is_unspecified or found.is_multicast or broadcast or local)
+
+
 def interface_address(text: str) -> tuple[Address, Network] | None:
     """``192.168.10.10/24`` → the address and its network; without a length the network is the address."""
     try:

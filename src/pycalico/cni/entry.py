@@ -19,12 +19,13 @@ from pycalico.cni.netconf import SPEC_VERSION, SUPPORTED_VERSIONS, Arguments
 from pycalico.datastore.errors import DatastoreError
 from pycalico.datastore.kubernetes import core
 from pycalico.datastore.kubernetes.convert import pod as pod_convert
-from pycalico.datastore.kubernetes.rest import Rest, path_of
+from pycalico.datastore.kubernetes.rest import Rest, StatusError, path_of
 
 log = logging.getLogger(__name__)
 
 #: As long as a runtime waits at most.
 _CALL_S = 110
+_NOT_FOUND = 404
 
 Add = Callable[[Invocation], dict[str, Any]]
 Delete = Callable[[Invocation], None]
@@ -149,6 +150,24 @@ def kubernetes(call: Invocation) -> Rest:
 
 def read_pod(rest: Rest, namespace: str, name: str) -> core.Pod:
     return rest.get(path_of("v1", "pods", namespace, name), core.Pod)
+
+
+def find_pod(rest: Rest, namespace: str, name: str) -> core.Pod | None:
+    """None when there is none."""
+    try:
+        return read_pod(rest, namespace, name)
+    except StatusError as error:
+        if error.code == _NOT_FOUND:
+            return None
+        raise
+
+
+def present_endpoint(pod: core.Pod) -> WorkloadEndpoint | None:
+    """The endpoint that the pod is already."""
+    try:
+        return pod_convert.to_workload_endpoint(pod) if pod_convert.has_endpoint(pod) else None
+    except ValueError:
+        return None
 
 
 def read_namespace(rest: Rest, name: str) -> core.Namespace:

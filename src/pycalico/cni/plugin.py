@@ -33,13 +33,14 @@ from pycalico.cni.errors import TRY_AGAIN, CNIError
 from pycalico.cni.invocation import HasRest, Invocation
 from pycalico.datastore.client import Client
 from pycalico.datastore.errors import AlreadyExists, Conflict, DatastoreError, NotFound
+from pycalico.datastore.kubernetes.core import Pod
 
 log = logging.getLogger(__name__)
 
 _MTU_FILE = Path("/var/lib/calico/mtu")
 _DELETE_TRIES = 5
 #: A DEL that takes longer is finished later: runtimes give up on slow ones and keep the pod.
-_DELETE_S = 8.0
+_DELETE_S = 6.0
 _CONTAINER_NAME = 11
 
 
@@ -56,7 +57,8 @@ def add(invocation: Invocation) -> dict[str, Any]:
     kind = config.dataplane_options.get("type", "")
     if kind:
         raise CNIError(f"Invalid dataplane type: {kind}")
-    existing = call.existing_endpoint()
+    # The first read that no memory answers.
+    existing = readiness.patiently(readiness.ADD_PATIENCE_S, call.existing_endpoint)
     if not arguments.is_kubernetes and existing is not None:
         return call.joined(existing)
     return call.networked(existing)
@@ -77,6 +79,7 @@ class Call:
             else invocation.environ.get("CNI_TEST_NAMESPACE", "default")
         )
         self.workload = arguments.pod if arguments.is_kubernetes else arguments.container_id
+        self._core_pod: Pod | None = None
 
     @property
     def client(self) -> Client:
@@ -94,8 +97,13 @@ class Call:
         return "eth0" if self.orchestrator == "k8s" else self.arguments.ifname
 
     def existing_endpoint(self) -> WorkloadEndpoint | None:
+        prefix = names.workload_endpoint(self.node, self.orchestrator, self.workload, "")
         try:
-            prefix = names.workload_endpoint(self.node, self.orchestrator, self.workload, "")
+            if self.arguments.is_kubernetes and isinstance(self.client, HasRest):
+                # The pod is the endpoint, and wanted later on: it is read once.
+                self._core_pod = entry.find_pod(self.client.rest, self.namespace, self.workload)
+                found = entry.present_endpoint(self._core_pod) if self._core_pod is not None else None
+                return found if found is not None and found.metadata.name.startswith(prefix) else None
             listed = self.client.list(WorkloadEndpoint, self.namespace, name_prefix=prefix).items
         except DatastoreError as error:
             raise CNIError.of(error, "error listing endpoints: ") from error
@@ -119,7 +127,7 @@ class Call:
             raise CNIError("policy type k8s needs K8S_POD_NAME and K8S_POD_NAMESPACE in CNI_ARGS")
         assigned = self._addresses(wishes, existing)
         try:
-            endpoint = self._endpoint(pod, assigned, wishes)
+            endpoint = self._endpoint(assigned, wishes)
             pair = links.Pair(
                 host=endpoint.spec.interface_name,
                 ifname=arguments.ifname,
@@ -131,7 +139,7 @@ class Call:
                 forwarding=config.container_settings.allow_ip_forwarding,
                 routes=self._routes(),
             )
-            links.check_netns(self.invocation.netns)
+            links.check_netns(self.invocation.netns, arguments.netns)
             endpoint.spec.mac = links.connect(pair)
             if not config.policy.type:
                 self._ensure_profile()
@@ -151,12 +159,12 @@ class Call:
         """The pod's metadata; None outside Kubernetes. Raises CNIError when there is no such pod."""
         if not self.arguments.is_kubernetes:
             return None
-        rest = entry.kubernetes(self.invocation)
-        self._rest = rest
-        try:
-            self._core_pod = entry.read_pod(rest, self.namespace, self.workload)
-        except DatastoreError as error:
-            raise CNIError.of(error) from error
+        self._rest = entry.kubernetes(self.invocation)
+        if self._core_pod is None:
+            try:
+                self._core_pod = entry.read_pod(self._rest, self.namespace, self.workload)
+            except DatastoreError as error:
+                raise CNIError.of(error) from error
         return self._core_pod.metadata
 
     def _namespace_annotations(self) -> dict[str, str]:
@@ -228,11 +236,9 @@ class Call:
             return [*own, "0.0.0.0/0", "::/0"]
         return own
 
-    def _endpoint(
-        self, pod: ObjectMeta | None, assigned: list[str], wishes: podwishes.PodWishes
-    ) -> WorkloadEndpoint:
+    def _endpoint(self, assigned: list[str], wishes: podwishes.PodWishes) -> WorkloadEndpoint:
         arguments = self.arguments
-        if pod is not None:
+        if self._core_pod is not None:
             endpoint = entry.endpoint_of(self._core_pod, self.node, self.config.policy.type)
             if not self.config.policy.type:
                 endpoint.spec.profiles = [self.config.name]

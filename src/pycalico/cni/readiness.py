@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from pycalico.api.v3.clusterinformation import ClusterInformation
 from pycalico.cni.errors import NOT_AVAILABLE, TRY_AGAIN, CNIError
 from pycalico.cni.invocation import Invocation
 from pycalico.cni.netconf import NetConf
-from pycalico.datastore.errors import DatastoreError, Unauthorized, Unavailable
+from pycalico.datastore.errors import DatastoreError, Unauthorized
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: A node's calico-node writes its name within seconds of its start.
 NODENAME_PATIENCE_S = 15.0
@@ -54,29 +58,34 @@ def await_datastore(call: Invocation, patience_s: float) -> None:
 
     Credentials that are refused are read once more: the kubelet and calico-node replace them while plugins run.
     """
-    deadline = time.monotonic() + patience_s
-    renewed = False
-    while True:
+    information = patiently(patience_s, lambda: _information(call))
+    if information.spec.datastore_ready is False:
+        raise CNIError("Calico is currently not ready to process requests")
+
+
+def _information(call: Invocation) -> ClusterInformation:
+    for again in (True, False):
         try:
-            information = call.client.get(ClusterInformation, "default")
-        except Unauthorized as error:
-            if renewed:
+            return call.client.get(ClusterInformation, "default")
+        except DatastoreError as error:
+            if not again or not isinstance(error, Unauthorized):
                 raise CNIError.of(error, "error getting ClusterInformation: ") from error
             log.info("%s; reading the credentials once more", error)
             call.renew()
-            renewed = True
-            continue
-        except Unavailable as error:
-            if time.monotonic() + _AGAIN_S >= deadline:
-                raise CNIError.of(error, "error getting ClusterInformation: ") from error
+    raise AssertionError
+
+
+def patiently(patience_s: float, work: Callable[[], T]) -> T:
+    """Repeats what asks to be tried again (code 11) for so long; then raises its CNIError."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return work()
+        except CNIError as error:
+            if error.code != TRY_AGAIN or time.monotonic() + _AGAIN_S >= deadline:
+                raise
             log.info("%s; trying again", error)
             time.sleep(_AGAIN_S)
-            continue
-        except DatastoreError as error:
-            raise CNIError.of(error, "error getting ClusterInformation: ") from error
-        if information.spec.datastore_ready is False:
-            raise CNIError("Calico is currently not ready to process requests")
-        return
 
 
 def await_gates(config: NetConf) -> None:

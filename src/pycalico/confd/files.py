@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -18,13 +20,18 @@ from pycalico.bgp.render import MAIN_FILES
 log = logging.getLogger(__name__)
 
 _STAGE_PREFIX = ".staged-"
+_SESSION = re.compile(r"^protocol bgp (\w+)", re.MULTILINE)
 
 
 class Outcome(msgspec.Struct):
-    """``changed``: families whose BIRD must read anew. ``refused``: what BIRD said of a family left as it was."""
+    """``changed``: families whose BIRD must read anew. ``refused``: by family, what BIRD said of what is left out."""
 
     changed: set[int]
-    refused: str = ""
+    refused: dict[int, str] = msgspec.field(default_factory=dict)
+
+    def refusal(self) -> str:
+        """One line; "" when nothing was refused."""
+        return "; ".join(f"{MAIN_FILES[n]} is left as it was: {said}" for n, said in self.refused.items())
 
 
 class ConfigDirectory:
@@ -49,8 +56,12 @@ class ConfigDirectory:
                 self._replace(family, names, files)
                 outcome.changed.add(family)
             except daemon.Refused as error:
-                outcome.refused = f"{main} is left as it was: {error}"
+                outcome.refused[family] = str(error)
         return outcome
+
+    def written_s(self, family: int) -> float:
+        """When the newest file of the family was written, in seconds since 1970. Raises OSError."""
+        return max((self.path / name).stat().st_mtime for name in _family_files(MAIN_FILES[family]))
 
     def _replace(self, family: int, names: list[str], files: Mapping[str, str]) -> None:
         stage = Path(tempfile.mkdtemp(prefix=_STAGE_PREFIX, dir=self.path))
@@ -72,6 +83,17 @@ class ConfigDirectory:
             if not self._unchecked_told:
                 log.warning("configuration is written without a check: %s", error)
                 self._unchecked_told = True
+
+
+def generation(family: int, files: Mapping[str, str]) -> str:
+    """A digest of one family's files."""
+    text = "\0".join(files[name] for name in _family_files(MAIN_FILES[family]))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def sessions(family: int, files: Mapping[str, str]) -> frozenset[str]:
+    """Names of the BGP protocols that the family's main file defines."""
+    return frozenset(_SESSION.findall(files[MAIN_FILES[family]]))
 
 
 def _family_files(main: str) -> list[str]:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from pathlib import Path
+
+import msgspec
 
 from pycalico.base.backoff import Backoff
 from pycalico.base.log import LEVELS
-from pycalico.bgp import daemon, services
+from pycalico.bgp import confdstatus, daemon, services
+from pycalico.bgp.confdstatus import ConfdStatus
 from pycalico.bgp.inputs import Settings
 from pycalico.bgp.render import render
 from pycalico.bgp.routing import UnknownNode, routing
+from pycalico.confd import files as config_files
 from pycalico.confd.collector import SERVICE_WATCHES, WATCHES, Collector
 from pycalico.confd.files import ConfigDirectory
+from pycalico.confd.openings import Openings
 from pycalico.confd.reload import Reloader
 from pycalico.confd.secrets import Secrets
 from pycalico.datastore.client import Client
@@ -33,7 +39,8 @@ _PATIENCE_STEP_S = 0.25
 class Loop:
     """Runs in one thread. ``service_client`` reads Services, or None where there is no Kubernetes.
 
-    ``follow_log_level`` has the log follow BGPConfiguration's logSeverityScreen.
+    ``follow_log_level`` has the log follow BGPConfiguration's logSeverityScreen. ``status_file`` is where
+    ``status`` is written on every change, or None.
     """
 
     def __init__(
@@ -46,7 +53,11 @@ class Loop:
         service_client: Client | None = None,
         *,
         follow_log_level: bool = False,
+        status_file: Path | None = None,
     ) -> None:
+        self.status = ConfdStatus(node=settings.node)
+        self._status_file = status_file
+        self._status_written = b""
         self.wake = threading.Event()
         self._settings = settings
         self._directory = directory
@@ -59,11 +70,13 @@ class Loop:
         self._stopping = False
         #: Something has changed since the last render; at first everything has.
         self._dirty = True
+        self._first_pass = True
         self._problems: list[str] = []
         self._told: list[str] = []
         self._follow_log_level = follow_log_level
         self._patience_ends: float | None = None
         self._reload_in_s: float | None = None
+        self._openings = Openings(reloader.sockets)
 
     def stop(self) -> None:
         """Safe from other threads; not from a signal handler, which may hold up the thread it interrupts."""
@@ -92,10 +105,14 @@ class Loop:
                         self._tell(self._problems)
                         due = None
                         retry.reset()
+                        self.status.failure = ""
                     except (daemon.Refused, OSError, UnknownNode) as error:
                         due = time.monotonic() + retry.next_delay_s()
+                        self.status.failure = str(error)
                         self._tell([*self._problems, str(error)])
-                self._reload_in_s = self._reloader.run()
+                in_s = [self._reloader.run(), self._openings.run()]
+                self._reload_in_s = min((value for value in in_s if value is not None), default=None)
+                self._write_status()
         finally:
             self._syncer.stop()
             if self._service_syncer:
@@ -126,16 +143,51 @@ class Loop:
         inputs = self._collector.inputs
         if self._follow_log_level:
             self._set_log_level()
+        began = time.perf_counter()
         decided = routing(inputs, self._settings)
         files = render(decided, inputs, self._settings)
         self._problems = decided.problems
+        self.status.renders += 1
+        self.status.render_ms = round((time.perf_counter() - began) * 1000, 3)
+        self.status.problems = decided.problems
         outcome = self._directory.apply(files)
         if outcome.changed:
             names = ", ".join(f"IPv{family}" for family in sorted(outcome.changed))
             log.info("Target config %s has been updated (%s)", self._directory.path, names)
-            self._reloader.ask(outcome.changed)
+            self._reloader.ask({family: config_files.sessions(family, files) for family in outcome.changed})
+        if self._first_pass:
+            for number in set(self.status.families) - outcome.changed - set(outcome.refused):
+                written_s = self._directory.written_s(number)
+                self._reloader.verify(number, config_files.sessions(number, files), written_s)
+        begun = outcome.changed or (set(decided.families) if self._first_pass else set())
+        self._openings.begin({number: decided.families[number].yielding for number in begun})
+        self._first_pass = False
+        for number, family in self.status.families.items():
+            family.wanted = config_files.generation(number, files)
+            family.refused = outcome.refused.get(number, "")
+            if not family.refused:
+                family.written = family.wanted
         if outcome.refused:
-            raise daemon.Refused(outcome.refused)
+            raise daemon.Refused(outcome.refusal())
+
+    def _write_status(self) -> None:
+        """For whoever asks on this node; the log has said it already."""
+        self.status.in_sync = self._syncer.in_sync
+        for number, family in self.status.families.items():
+            family.pending = self._reloader.pending(number)
+            family.reloads = self._reloader.confirmed[number]
+            if family.written and not family.pending:
+                family.running = family.written
+        self.status.changed_s = 0.0
+        now = msgspec.json.encode(self.status)
+        if self._status_file is None or now == self._status_written:
+            return
+        self._status_written = now
+        self.status.changed_s = round(time.time(), 3)
+        try:
+            confdstatus.write(self.status, self._status_file)
+        except OSError as error:
+            log.warning("cannot write %s: %s", self._status_file, error.strerror)
 
     def _set_log_level(self) -> None:
         """The node's or the cluster's logSeverityScreen; silence is not offered, so ``none`` counts as info."""

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pycalico.base import log as base_log
-from pycalico.bgp import daemon
+from pycalico.bgp import confdstatus, daemon
 from pycalico.bgp.inputs import Settings
 from pycalico.bgp.routing import UnknownNode
+from pycalico.confd import metrics
 from pycalico.confd.files import ConfigDirectory
 from pycalico.confd.loop import Loop
 from pycalico.confd.reload import Reloader
@@ -42,6 +43,7 @@ def run(directory: str = DEFAULT_DIRECTORY, *, once: bool = False, keep_stage: b
         if once:
             loop.run_once()
         else:
+            metrics.serve(environ, lambda: confdstatus.metrics(loop.status))
             loop.run()
     except (DatastoreError, UnknownNode, daemon.Refused, OSError) as error:
         log.critical("%s", error)
@@ -54,9 +56,11 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
     node = environ.get("NODENAME", "")
     if not node:
         raise UnknownNode("NODENAME is not set: start-up writes it to /var/lib/calico/nodename")
+    bird = 1
     try:
         felix_routes = daemon.felix_writes_routes(environ)
-    except daemon.Missing as error:
+        bird = 2 if daemon.flavour() is daemon.Flavour.BIRD_2 else 1
+    except (daemon.Missing, daemon.Refused) as error:
         log.warning("%s; routes to other nodes are left to Felix", error)
         felix_routes = True
     protocol = environ.get("FELIX_DEVICEROUTEPROTOCOL", "")
@@ -71,6 +75,7 @@ def settings_of(environ: Mapping[str, str]) -> Settings:
         # Felix's own default is on, and its environment wins over its configuration in the datastore.
         felix_ipv6=environ.get("FELIX_IPV6SUPPORT", "").lower() not in ("false", "0", "no", "n", "f"),
         felix_protocol=80 if number == _BOOT else number,
+        bird=bird,
     )
 
 
@@ -89,6 +94,7 @@ def _loop(directory: Path, environ: Mapping[str, str], *, keep_stage: bool) -> L
         Reloader(),
         service_client=service_client,
         follow_log_level=not environ.get("BGP_LOGSEVERITYSCREEN"),
+        status_file=confdstatus.PATH,
     )
     loop.use_secrets(Secrets(rest, environ.get("NAMESPACE", "") or "kube-system", loop.wake.set))
     return loop

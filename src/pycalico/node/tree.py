@@ -149,7 +149,7 @@ def _choose_route_writer(environ: MutableMapping[str, str]) -> None:
     try:
         if daemon.felix_writes_routes(environ):
             environ["FELIX_PROGRAMCLUSTERROUTES"] = "Enabled"
-    except daemon.Missing as error:
+    except (daemon.Missing, daemon.Refused) as error:
         raise Fatal(str(error)) from error
 
 

@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 import time
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import msgspec
@@ -15,7 +16,7 @@ from pycalico.base.backoff import Backoff
 from pycalico.datastore.client import EventType, Watch
 from pycalico.datastore.errors import DatastoreError, NotFound, NotSupported, RevisionExpired, Unavailable
 from pycalico.syncer.cache import Cache
-from pycalico.syncer.merge import Merger
+from pycalico.syncer.update import Update
 
 log = logging.getLogger(__name__)
 _chance = random.Random()  # noqa: S311 (spreads load)
@@ -43,6 +44,15 @@ class Source(Protocol):
     ) -> Watch[R]: ...
 
 
+class Sink(Protocol):
+    """Where a feed puts what it hears. A Merger is one."""
+
+    def put(self, updates: Iterable[Update]) -> None: ...
+
+    def listed(self) -> None:
+        """All that existed when the feed started has been put."""
+
+
 class WatchSpec(msgspec.Struct, frozen=True):
     """What to watch: a kind, in one namespace or all, one name or all."""
 
@@ -54,7 +64,7 @@ class WatchSpec(msgspec.Struct, frozen=True):
 class Feed:
     """Keeps the consumer's picture of one kind equal to the datastore's."""
 
-    def __init__(self, client: Source, watch: WatchSpec, merger: Merger) -> None:
+    def __init__(self, client: Source, watch: WatchSpec, merger: Sink) -> None:
         self.watch = watch
         self.last_event_s = time.monotonic()
         #: Since when nothing has been answered; None while a list or watch is.

@@ -26,6 +26,40 @@ def test_peers():
     assert [p.established for p in found] == [True, False, False, True]
 
 
+BIRD_2 = """\
+2002-Name       Proto      Table      State  Since         Info
+1002-static1    Static     master4    up     13:42:56.848  
+ Global_10_0_0_2_port_150 BGP        ---        start  13:42:56.848  Passive       
+ Node_10_0_0_3 BGP        ---        up     13:42:56.848  Established   
+0000 
+""".split("\n")  # noqa: W291, SIM905
+
+ROUTES_2 = """\
+1007-Table master4:
+ 172.16.1.0/24        blackhole [static1 13:42:56.848] * (200)
+ 172.16.2.0/24        unicast [Mesh_10_0_0_2 13:42:56.848 from 10.0.0.3] * (100/0) [i]
+ 	via 10.0.0.2 on eth0 weight 1
+ 	via 10.0.0.9 on eth1 weight 1
+ 10.0.0.0/24          unicast [direct1 13:42:56.857] * (240)
+ 	dev lo
+0000 
+""".split("\n")  # noqa: W291, SIM905, E101
+
+
+def test_bird_2():
+    found = birdctl.parse_peers(BIRD_2, 4)
+    assert [(p.name, p.state, p.info) for p in found] == [
+        ("Global_10_0_0_2_port_150", "start", "Passive"),
+        ("Node_10_0_0_3", "up", "Established"),
+    ]
+    routes = birdctl.parse_routes(ROUTES_2)
+    assert [(r.destination, r.target, r.gateway, r.interface, r.peer) for r in routes] == [
+        ("172.16.1.0/24", "blackhole", "", "", ""),
+        ("172.16.2.0/24", "via", "10.0.0.2", "eth0", "10.0.0.3"),
+        ("10.0.0.0/24", "dev", "", "lo", ""),
+    ]
+
+
 def test_ipv6_names():
     rows = ["1002-Mesh_fd00__1 BGP master up 01:02:03 Established", "0000 "]
     assert birdctl.parse_peers(rows, 6)[0].address == "fd00::1"
@@ -34,7 +68,7 @@ def test_ipv6_names():
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["2002-Name Proto Table State Since Info"], "unknown BIRD table output format"),
+        (["2002-Name Kind Table State Since Info"], "unknown BIRD table output format"),
         (["9001 syntax error"], "unexpected output line from BIRD"),
         (["garbage"], "unexpected output line from BIRD"),
     ],

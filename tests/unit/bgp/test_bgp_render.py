@@ -142,6 +142,76 @@ def test_an_unknown_node_is_not_rendered():
         files_of(inputs_of(node("n2", "10.0.0.2/24")))
 
 
+def test_two_nodes_with_one_address_cost_only_the_second():
+    inputs = inputs_of(
+        node("n1", "10.0.0.1/24"), *(node(f"n{n}", "10.0.0.2/24") for n in (2, 3)), node("n4", "10.0.0.1/24")
+    )
+    files, problems = files_of(inputs)
+    assert files["bird.cfg"].count("protocol bgp Mesh_10_0_0_2 ") == 1
+    assert problems == [
+        "Node n3: its address 10.0.0.2 is that of node n2, too; it is not peered with",
+        "Node n4: its address 10.0.0.1 is that of node n1, too; it is not peered with",
+    ]
+
+
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0", "255.255.255.255", "224.0.0.5", "::", "fe80::1", "ff02::1", "nonsense"]
+)
+def test_what_no_session_can_be_with_is_left_out(address):
+    inputs = inputs_of(node("n1", "10.0.0.1/24", ipv6_address="fd00::1/64"))
+    inputs.peers = {
+        "bad": BGPPeerSpec(peer_ip=address, as_number=1),
+        "good": BGPPeerSpec(peer_ip="10.0.0.9", as_number=1),
+    }
+    files, problems = files_of(inputs)
+    assert re.findall(r"protocol bgp (\w+)", files["bird.cfg"] + files["bird6.cfg"]) == ["Global_10_0_0_9"]
+    assert problems == [f"BGPPeer bad: peerIP {address!r} is no node's address; the peer is left out"]
+
+
+def test_numbers_beyond_what_bird_can_hold():
+    inputs = inputs_of(node("n1", "10.0.0.1/24"))
+    inputs.peers = {
+        "p": BGPPeerSpec(
+            peer_ip="10.0.0.9",
+            as_number=1,
+            ttl_security=-1,
+            max_restart_time="2h",
+            num_allowed_local_as_numbers=2**40,
+        )
+    }
+    files, problems = files_of(inputs)
+    assert "multihop 1;" in files["bird.cfg"]
+    assert "graceful restart time 4095;" in files["bird.cfg"]
+    assert "allow local as 2147483647;" in files["bird.cfg"]
+    assert len(problems) == 2
+
+
+def test_a_nodes_name_is_a_comment_at_most():
+    inputs = inputs_of(
+        node("n1", "10.0.0.1/24"), node("x\nprotocol evil", "", route_reflector_cluster_id="1.0.0.1")
+    )
+    assert "\nprotocol evil" not in files_of(inputs)[0]["bird.cfg"]
+
+
+def test_the_grammar_of_bird_2():
+    inputs = inputs_of(
+        node("n1", "10.0.0.1/24", ipv6_address="fd00::1/64"), node("n2", "10.0.0.2/24", ipv6_address="fd00::2/64"),
+        configurations={"default": BGPConfigurationSpec(listen_port=1790, bind_mode="NodeIP")},
+        peers={"p": BGPPeerSpec(peer_ip="10.0.0.9", as_number=65001, keep_original_next_hop=True)},
+    )  # fmt: skip
+    files, _ = files_of(inputs, felix_routes=True, bird=2)
+    for family, name in ((4, "bird.cfg"), (6, "bird6.cfg")):
+        text = " ".join(files[name].split())
+        assert "listen bgp" not in text
+        assert (
+            f"port 1790 as 64512; strict bind on; ipv{family} {{ gateway recursive; add paths on; }};" in text
+        )
+        assert f"protocol direct {{ debug {{ states }}; ipv{family};" in text
+    text = " ".join(files["bird.cfg"].split())
+    assert "local 10.0.0.1 port 1790 as 64512;" in text
+    assert "calico_export_to_bgp_peers(false); reject; }; next hop keep; };" in text
+
+
 hostile = st.one_of(
     st.text(max_size=40),
     st.sampled_from(

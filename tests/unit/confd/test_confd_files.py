@@ -43,7 +43,7 @@ def test_a_refused_family_keeps_its_files_and_the_other_goes_on(tmp_path, checke
     directory.apply(files())
     outcome = directory.apply(files(bird_aggr="BAD\n", bird="# newer\n", bird6="# newer\n"))
     assert outcome.changed == {6}
-    assert "bird.cfg is left as it was: syntax error" in outcome.refused
+    assert outcome.refusal() == "bird.cfg is left as it was: syntax error"
     assert (tmp_path / "bird.cfg").read_text() == "# bird.cfg\n"
     assert (tmp_path / "bird6.cfg").read_text() == "# newer\n"
 

@@ -10,7 +10,7 @@ import binascii
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,7 +22,7 @@ from pycalico.datastore.http1 import Answer, Connection
 T = TypeVar("T")
 
 _CONNECT_S = 5.0
-_READ_S = 30.0
+READ_S = 30.0
 #: A watch may be silent: etcd reports progress every ten minutes, and TCP finds a dead connection much sooner.
 _SILENCE_S = 1500.0
 _KEPT = 4
@@ -43,11 +43,15 @@ class KeyValue(msgspec.Struct):
     value: bytes = b""
     mod_revision: str = "0"
     create_revision: str = "0"
+    version: str = "0"
 
 
 class RangeAnswer(msgspec.Struct):
+    """``more``: there are further keys than the limit let through."""
+
     header: Header = msgspec.field(default_factory=Header)
     kvs: list[KeyValue] = []
+    more: bool = False
 
 
 class _OperationAnswer(msgspec.Struct):
@@ -58,6 +62,11 @@ class TxnAnswer(msgspec.Struct):
     header: Header = msgspec.field(default_factory=Header)
     succeeded: bool = False
     responses: list[_OperationAnswer] = []
+
+    @property
+    def ranges(self) -> list[RangeAnswer]:
+        """What each read of the transaction found, in order."""
+        return [each.response_range for each in self.responses if each.response_range is not None]
 
     @property
     def found(self) -> KeyValue | None:
@@ -110,8 +119,9 @@ def prefix_end(prefix: str) -> str:
 class Gateway:
     """Connections to one etcd cluster; may be used from several threads."""
 
-    def __init__(self, config: DatastoreConfig) -> None:
+    def __init__(self, config: DatastoreConfig, *, read_s: float = READ_S) -> None:
         """Raises Invalid when endpoints or certificates cannot be used. Connects on the first request."""
+        self._read_s = read_s
         if config.etcd_discovery_srv:
             if config.etcd_endpoints:
                 raise Invalid(
@@ -163,6 +173,18 @@ class Gateway:
         except OSError:
             return
         self._ahead[data] = connection
+
+    def pages(self, prefix: str, size: int) -> Iterator[RangeAnswer]:
+        """All keys under ``prefix`` as of one revision, ``size`` at a time: memory does not grow with their number."""
+        body: dict[str, Any] = {"key": b64(prefix), "range_end": prefix_end(prefix), "limit": size}
+        while True:
+            answer = self.call("/v3/kv/range", body, RangeAnswer)
+            body["revision"] = body.get("revision") or answer.header.revision
+            answer.header.revision = body["revision"]
+            yield answer
+            if not answer.more or not answer.kvs:
+                return
+            body["key"] = b64(answer.kvs[-1].key + b"\0")
 
     def put_if(self, key: str, value: bytes, revision: str | None, lease: str = "") -> TxnAnswer:
         """Writes if the key is at ``revision`` (None: absent); otherwise reads it. ``revision`` "" always writes."""
@@ -301,7 +323,7 @@ class Gateway:
     def _connect(self) -> Connection:
         scheme, host, port = _parts(self._endpoints[0])
         tls = self._tls if scheme == "https" else None
-        return Connection(host, port, tls, connect_s=_CONNECT_S, read_s=_READ_S)
+        return Connection(host, port, tls, connect_s=min(_CONNECT_S, self._read_s), read_s=self._read_s)
 
     def _keep(self, connection: Connection) -> None:
         with self._lock:

@@ -112,11 +112,12 @@ class EtcdWatch(Generic[R]):
     def _decode(self, kv: KeyValue | None, *, current: bool) -> R | None:
         if kv is None:
             return None
+        key = kv.key.decode()
         try:
-            found = self._store.decode(kv.key.decode(), kv.value)
+            found = self._store.decode(key, kv.value)
         except Invalid as error:
             if current:
-                rejects.report(self._store.kind.name, f"{error}; it counts as deleted")
+                rejects.report(self._store.kind.name, f"{key}: {error}; it counts as deleted")
             return None
         if found is not None:
             found.metadata.resource_version = kv.mod_revision

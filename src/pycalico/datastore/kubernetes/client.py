@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -42,6 +42,10 @@ class KubernetesClient:
         self, kind: type[R], namespace: str = "", *, name_prefix: str = "", cached: bool = False
     ) -> ResourceList[R]:
         return cast("ResourceList[R]", self._store(kind).list(namespace, name_prefix, cached=cached))
+
+    def each(self, kind: type[R]) -> Iterator[R]:
+        """All objects of the kind, page by page, never all of them in memory."""
+        return cast("Iterator[R]", self._store(kind).each())
 
     def update(self, resource: R) -> R:
         return cast("R", self._store(type(resource)).update(resource))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Generic
 
 import msgspec
@@ -63,6 +63,14 @@ class CRDStore(Generic[R]):
             raise NotFound(key)
         return found
 
+    def each(self) -> Iterator[R]:
+        """Page by page; what cannot be decoded is reported and left out."""
+        try:
+            for page in self._rest.pages(self._path(self._key("", ""), named=False)):
+                yield from self._readable(page.items, "")
+        except DatastoreError as error:
+            raise translate(error, self._key("", "")) from error
+
     def list(self, namespace: str, name_prefix: str, *, cached: bool) -> ResourceList[R]:
         path = self._path(self._key(namespace, ""), named=False)
         try:
@@ -70,8 +78,12 @@ class CRDStore(Generic[R]):
         except DatastoreError as error:
             # A definition that is not installed shows as NotFound, which feeds know how to wait for.
             raise translate(error, self._key(namespace, "")) from error
-        items: list[R] = []
-        for raw in page.items:
+        items = list(self._readable(page.items, name_prefix))
+        items.sort(key=lambda item: (item.metadata.namespace, item.metadata.name))
+        return ResourceList(items, page.revision)
+
+    def _readable(self, raws: Iterable[msgspec.Raw], name_prefix: str) -> Iterator[R]:
+        for raw in raws:
             try:
                 item = self._decode(raw)
             except Invalid as error:
@@ -80,9 +92,7 @@ class CRDStore(Generic[R]):
             if item.metadata.name.startswith(name_prefix) and not (
                 self._type is BlockAffinity and is_tombstone(item)
             ):
-                items.append(item)
-        items.sort(key=lambda item: (item.metadata.namespace, item.metadata.name))
-        return ResourceList(items, page.revision)
+                yield item
 
     def update(self, resource: R) -> R:
         key = self._key(resource.metadata.namespace, resource.metadata.name)

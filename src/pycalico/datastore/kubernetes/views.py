@@ -104,6 +104,10 @@ class View(Generic[C, R]):
         except DatastoreError as error:
             raise translate(error, key) from error
 
+    def each(self) -> Iterator[R]:
+        for page in self._rest.pages(self.path("")):
+            yield from (item for item in map(self._read, page.items) if item is not None)
+
     def list(self, namespace: str, name_prefix: str, *, cached: bool) -> ResourceList[R]:
         page = self._rest.list_raw(self.path(namespace), cached=cached)
         items = [item for item in (self._read(raw) for raw in page.items) if item is not None]
@@ -262,6 +266,9 @@ class Profiles:
             core.ServiceAccount,
             profile_convert.from_service_account,
         )
+
+    def each(self) -> Iterator[Profile]:
+        return iter(self.list("", "", cached=False).items)
 
     def list(self, namespace: str, name_prefix: str, *, cached: bool) -> ResourceList[Profile]:  # noqa: ARG002
         spaces = self._namespaces.list("", "", cached=cached)
