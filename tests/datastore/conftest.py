@@ -1,8 +1,11 @@
 import pytest
 from api_process import api_process
 from etcd_process import EtcdProcess
+from faults import follow, store, wire
 
 from pycalico.datastore.kubernetes.rest import path_of
+
+__all__ = ["follow", "store", "wire"]
 
 
 @pytest.fixture(scope="session")

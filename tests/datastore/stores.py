@@ -1,6 +1,5 @@
 """Either real datastore behind one handle, for what must hold on both."""
 
-import contextlib
 import json
 import subprocess
 
@@ -11,7 +10,7 @@ from pycalico.api.meta import ObjectMeta
 from pycalico.api.v3.networkset import GlobalNetworkSet, NetworkSetSpec
 from pycalico.datastore.etcd import keys
 from pycalico.datastore.kubernetes.crds import crds
-from pycalico.datastore.kubernetes.rest import path_of
+from pycalico.datastore.kubernetes.rest import StatusError, path_of
 
 NAMES = ("etcd", "kubernetes")
 
@@ -74,9 +73,13 @@ class KubernetesStore:
         path = path_of("crd.projectcalico.org/v1", "globalnetworksets")
         meta = {"name": name, "annotations": {"projectcalico.org/metadata": "not JSON"}}
         body = {"apiVersion": "crd.projectcalico.org/v1", "kind": "GlobalNetworkSet", "metadata": meta}
-        with contextlib.suppress(Exception):
-            client.rest.request("DELETE", f"{path}/{name}")
-        client.rest.create(path, body, dict)
+        try:
+            found = client.rest.get(f"{path}/{name}", dict)
+        except StatusError:
+            client.rest.create(path, body, dict)
+        else:
+            meta["resourceVersion"] = found["metadata"]["resourceVersion"]
+            client.rest.replace(f"{path}/{name}", body, dict)
         client.close()
 
     def forget(self):

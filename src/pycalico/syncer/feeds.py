@@ -19,6 +19,7 @@ from pycalico.syncer.cache import Cache
 from pycalico.syncer.update import Update
 
 log = logging.getLogger(__name__)
+_chance = random.Random()  # noqa: S311 (spreads load)
 
 #: Between two lists at least this long and up to a quarter more, whatever happens: many nodes relist at once.
 _BETWEEN_LISTS_S = 1.0
@@ -92,7 +93,7 @@ class Feed:
         while not self._stopping.is_set():
             try:
                 if not revision:
-                    pause_s = _BETWEEN_LISTS_S * (1 + random.random() / 4)  # noqa: S311 (spreads load)
+                    pause_s = _BETWEEN_LISTS_S * (1 + _chance.random() / 4)
                     self._stopping.wait(max(0.0, listed_at + pause_s - time.monotonic()))
                     listed_at = time.monotonic()
                     revision = self._list()
@@ -159,6 +160,7 @@ class Feed:
                 return revision
             for event in watch:
                 self.last_event_s = time.monotonic()
+                self._backoff.reset()
                 revision = event.revision or revision
                 if event.object is None:
                     continue
