@@ -6,8 +6,6 @@ rejects everything that reaches it.
 
 from __future__ import annotations
 
-import hashlib
-
 from pycalico.api.v3.bgpfilter import BGPFilterRule, BGPFilterSpec
 from pycalico.bgp import values
 
@@ -20,6 +18,8 @@ _HASH_DIGITS = 16
 def function_name(name: str, direction: str, family: int) -> str:
     """``'bgp_<name>_importFilterV4'``; a name of more than 45 characters is cut and ends in a hash."""
     if len(name) > _MOST:
+        import hashlib  # noqa: PLC0415 - loads OpenSSL, for names this long alone
+
         digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_DIGITS].upper()
         name = f"{name[: _MOST - _HASH_DIGITS - 1]}_{digest}"
     return f"'bgp_{name}_{direction}FilterV{family}'"

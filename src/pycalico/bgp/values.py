@@ -6,7 +6,6 @@ else may be pasted into a statement. BIRD's strings know no escapes, so a string
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import re
 
@@ -87,6 +86,8 @@ def router_id(text: str) -> str | None:
 
 def hashed_router_id(node: str) -> str:
     """``CALICO_ROUTER_ID=hash``: four bytes of the name's SHA-256, kept below the multicast range."""
+    import hashlib  # noqa: PLC0415 - loads OpenSSL, which most who ask about values do without
+
     digest = bytearray(hashlib.sha256(node.encode()).digest()[:4])
     if digest[0] > 223:
         digest[0] -= 32

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
 import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -88,7 +88,7 @@ class ConfigDirectory:
 def generation(family: int, files: Mapping[str, str]) -> str:
     """A digest of one family's files."""
     text = "\0".join(files[name] for name in _family_files(MAIN_FILES[family]))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def sessions(family: int, files: Mapping[str, str]) -> frozenset[str]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-import msgspec
-
-from pycalico.bgp import values
+from pycalico.base import duration
 
 
-class Flag(msgspec.Struct, frozen=True):
+class Flag(NamedTuple):
     """``kind`` is bool, string or duration; ``default`` is its text."""
 
     name: str
@@ -58,7 +57,7 @@ class Help(Exception):
     """``-h`` or ``-help`` was given."""
 
 
-class Arguments(msgspec.Struct):
+class Arguments(NamedTuple):
     """Switches that were set, and the values of the other flags (their defaults where not given)."""
 
     switches: set[str]
@@ -66,7 +65,7 @@ class Arguments(msgspec.Struct):
 
     @property
     def threshold_s(self) -> float:
-        return values.duration_s(self.texts["threshold-time"]) or 0.0
+        return max(0.0, duration.parse_ns(self.texts["threshold-time"]) / 1e9)
 
 
 def parse(words: Sequence[str]) -> Arguments:
@@ -95,8 +94,11 @@ def parse(words: Sequence[str]) -> Arguments:
             if not rest:
                 raise BadFlag(f"flag needs an argument: -{name}")
             value = rest.pop(0)
-        if flag.kind == "duration" and values.duration_s(value) is None:
-            raise BadFlag(f'invalid value "{value}" for flag -{name}: parse error')
+        if flag.kind == "duration":
+            try:
+                duration.parse_ns(value)
+            except duration.DurationError as error:
+                raise BadFlag(f'invalid value "{value}" for flag -{name}: parse error') from error
         found.texts[name] = value
     return found
 

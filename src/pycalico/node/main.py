@@ -5,19 +5,20 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
-
-import msgspec
+from typing import NamedTuple
 
 from pycalico import CALICO_VERSION
-from pycalico.base import title
+from pycalico.base import lean, title
 from pycalico.node import flags
 from pycalico.node.flags import Arguments
 
 _HEALTH = ("felix-live", "bird-live", "bird6-live", "felix-ready", "bird-ready", "bird6-ready")
+#: Does what it does in children, and itself needs nothing.
+_WAITING = "pycalico.node.waiting"
 _EXCLUSIVE = ("v", "felix", "startup", "confd", "monitor-addresses")
 
 
-class Action(msgspec.Struct, frozen=True):
+class Action(NamedTuple):
     """``target`` is imported only when the flag is given; ``keywords`` gives its arguments."""
 
     target: str
@@ -32,7 +33,7 @@ ACTIONS: dict[str, Action] = {
     "hostpath-init": Action("pycalico.node.mounts:hostpath_init"),
     "startup": Action("pycalico.node.startup:run"),
     "shutdown": Action("pycalico.node.shutdown:run"),
-    "monitor-addresses": Action("pycalico.node.monitor:run"),
+    "monitor-addresses": Action("pycalico.node.waiting:monitor_addresses"),
     "confd": Action(
         "pycalico.confd.main:run",
         lambda a: {
@@ -44,7 +45,7 @@ ACTIONS: dict[str, Action] = {
     "allocate-tunnel-addrs": Action(
         "pycalico.node.tunnels:run", lambda a: {"once": "allocate-tunnel-addrs-run-once" in a.switches}
     ),
-    "monitor-token": Action("pycalico.node.token:run"),
+    "monitor-token": Action("pycalico.node.waiting:monitor_token"),
     "status-reporter": Action("pycalico.node.reporter:run"),
     "show-status": Action("pycalico.node.status:show"),
 }
@@ -79,6 +80,8 @@ def run(words: list[str]) -> int:
         if name in switches:
             title.become("calico-node", words)
             module, _, function = action.target.partition(":")
+            if module != _WAITING:
+                lean.load()
             target = getattr(importlib.import_module(module), function)
             try:
                 return int(target(**action.keywords(arguments)) or 0)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
-import socket
 import time
 from collections.abc import Mapping
 
@@ -24,32 +22,34 @@ log = logging.getLogger(__name__)
 DEFAULT_INTERVAL_S = 60.0
 #: An address that has just vanished may be back in a moment (a DHCP renewal, a link bounced).
 _CONFIRM_S = 2.0
-#: However busy the links are, no more than one look in this time.
-_LEAST_BETWEEN_S = 5.0
 _WRITE_TRIES = 3
-_GROUP_IPV4_ADDRESSES = 0x10
-_GROUP_IPV6_ADDRESSES = 0x100
 
 
-def run(environ: Mapping[str, str] = os.environ) -> int:
+def begin(environ: Mapping[str, str] = os.environ) -> float:
+    """Seconds between two looks; says so in the log."""
+    base_log.configure("monitor-addresses")
+    interval_s = interval_of(environ)
+    log.info("Looking at the node's addresses when they change, and every %g s", interval_s)
+    return interval_s
+
+
+def check(environ: Mapping[str, str] = os.environ) -> float | None:
+    """One look, and what follows from it; None when there is no datastore to speak to at all."""
     base_log.configure("monitor-addresses")
     name = nodename.determine(environ)
-    interval_s = interval_of(environ)
     try:
         client = open_client(environ=environ)
     except DatastoreError as error:
         log.critical("%s", error)
-        return 1
-    changes = _address_changes()
-    while True:
-        _wait(changes, interval_s)
-        try:
-            if look(client, name, environ, write=False):
-                time.sleep(_CONFIRM_S)
-                if look(client, name, environ, write=True):
-                    log.info("The node's addresses have been updated")
-        except (Fatal, DatastoreError, interfaces.InterfacesUnknown) as error:
-            log.warning("%s", error)
+        return None
+    try:
+        if look(client, name, environ, write=False):
+            time.sleep(_CONFIRM_S)
+            if look(client, name, environ, write=True):
+                log.info("The node's addresses have been updated")
+    except (Fatal, DatastoreError, interfaces.InterfacesUnknown) as error:
+        log.warning("%s", error)
+    return 0.0
 
 
 def interval_of(environ: Mapping[str, str]) -> float:
@@ -99,34 +99,3 @@ def _internal_ips(name: str, environ: Mapping[str, str]) -> list[str] | None:
         return kubernetes.internal_ips(kubernetes.node(rest, reference))
     finally:
         rest.close()
-
-
-def _address_changes() -> socket.socket | None:
-    """The kernel's announcements of addresses; None where they cannot be had, and polling must do."""
-    try:
-        found = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        found.bind((0, _GROUP_IPV4_ADDRESSES | _GROUP_IPV6_ADDRESSES))
-        found.setblocking(False)
-    except OSError as error:
-        log.info("no announcements of address changes (%s): looking at intervals only", error)
-        return None
-    return found
-
-
-def _wait(changes: socket.socket | None, interval_s: float) -> None:
-    """Until the interval is over, or an address came or went and things have settled."""
-    if changes is None:
-        time.sleep(interval_s)
-        return
-    least = min(_LEAST_BETWEEN_S, interval_s)
-    time.sleep(least)
-    readable, _, _ = select.select([changes], [], [], max(0.0, interval_s - least))
-    if readable:
-        # What is announced does not matter, only that something is.
-        while True:
-            try:
-                changes.recv(65536)
-            except BlockingIOError:
-                return
-            except OSError:  # the kernel dropped some: there was news all the same
-                continue

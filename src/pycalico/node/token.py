@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,27 +25,25 @@ _NAME = "etc/cni/net.d/calico-kubeconfig"
 _LEAST_WAIT_S = 5.0
 
 
-def run(environ: Mapping[str, str] = os.environ) -> int:
+def renew(environ: Mapping[str, str] = os.environ) -> float | None:
+    """Writes a fresh token; returns in how many seconds to do so again, or None without a Kubernetes API."""
     base_log.configure("cni-config-monitor")
     try:
         config = from_environment({**environ, "DATASTORE_TYPE": KUBERNETES, "CALICO_DATASTORE_TYPE": ""})
         access = kubernetes_access(config, environ)
     except DatastoreError as error:
         log.critical("No Kubernetes API to ask for tokens: %s", error)
-        return 1
-    rest = Rest(access)
+        return None
     path = kubeconfig_path()
-    account, namespace = plugintoken.account_of(environ), plugintoken.namespace_of(environ)
-    while True:
-        wait_s = _LEAST_WAIT_S
-        try:
-            token = plugintoken.request(rest, namespace, account)
-            plugintoken.write(path, access, token.text)
-            log.info("Wrote updated CNI kubeconfig file", extra={"fields": {"path": str(path)}})
-            wait_s = next_wait_s(token, time.time())
-        except (DatastoreError, OSError) as error:
-            log.error("Failed to update the CNI token: %s; trying again", error)
-        time.sleep(wait_s * (1 + random.random()))  # noqa: S311 - spreads the load of many nodes
+    try:
+        account, namespace = plugintoken.account_of(environ), plugintoken.namespace_of(environ)
+        token = plugintoken.request(Rest(access), namespace, account)
+        plugintoken.write(path, access, token.text)
+        log.info("Wrote updated CNI kubeconfig file", extra={"fields": {"path": str(path)}})
+        return next_wait_s(token, time.time())
+    except (DatastoreError, OSError) as error:
+        log.error("Failed to update the CNI token: %s; trying again", error)
+        return _LEAST_WAIT_S
 
 
 def kubeconfig_path(root: Path = Path("/")) -> Path:

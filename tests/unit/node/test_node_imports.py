@@ -22,6 +22,7 @@ HEAVY = (
     ("module", "also"),
     [
         ("pycalico.node.main", ("urllib3", "ssl")),
+        ("pycalico.node.waiting", ("urllib3", "ssl", "msgspec", "logging", "json", "pathlib")),
         ("pycalico.node.health", ("urllib3",)),
         ("pycalico.confd.main", ()),
         ("pycalico.node.monitor", ()),
