@@ -13,7 +13,6 @@ a policy more (2 chains, 4 rules, 2 jumps)  1.5 ms       11 ms
 
 nft reads the whole set before it writes one element of it, and so does libnftables, which nft is a shell of.
 pyroute2 0.9.7 was no candidate: its ``NFTables.set_elems`` ends in a TypeError.
-``python -m bench nftables`` measures ours and nft's again.
 
 Source of the layouts: linux/netfilter/nfnetlink.h, nf_tables.h.
 """
