@@ -88,21 +88,26 @@ class Agent:
                 log.warning("ignoring a caller: %s", error)
                 return
             try:
-                self._answer(connection, request)
-            except OSError as error:
-                log.warning("the caller did not take its answer: %s", error)
+                answer = self._answered(request)
             finally:
+                # Before the answer: a namespace that the runtime removes then shall go at once.
                 if request.netns is not None:
                     os.close(request.netns)
+            try:
+                if answer is None:
+                    protocol.answer(connection, protocol.DECLINED)
+                else:
+                    protocol.answer(connection, answer.code, answer.output, answer.remark.encode())
+            except OSError as error:
+                log.warning("the caller did not take its answer: %s", error)
 
-    def _answer(self, connection: socket.socket, request: protocol.Request) -> None:
+    def _answered(self, request: protocol.Request) -> entry.Answer | None:
+        """None when the caller has to do it itself."""
         found = _PLUGINS.get(request.plugin)
         if found is None or request.version != __version__:
-            protocol.answer(connection, protocol.DECLINED)
-            return
+            return None
         netns = f"/proc/self/fd/{request.netns}" if request.netns is not None else ""
-        answer = entry.answered(found, request.environ, request.given, self._stores, netns=netns)
-        protocol.answer(connection, answer.code, answer.output, answer.remark.encode())
+        return entry.answered(found, request.environ, request.given, self._stores, netns=netns)
 
 
 def main() -> None:
