@@ -289,6 +289,9 @@ def controllers(machine):
             KUBECONFIG=str(machine.api().kubeconfig),
         )  # fmt: skip
         time.sleep(3)
+        assert node in machine.ctl("upstream", "ipam", "check", "--show-all-ips").stdout, (
+            "given back too early"
+        )
         api.delete(path_of("v1", "nodes", "", node), grace_s=0)
 
         def released(node=node):
@@ -297,7 +300,7 @@ def controllers(machine):
         began = time.monotonic()
         eventually(released, 60, f"{who} releases the addresses of {node}")
         print(
-            f"controllers: {who} gave back the addresses of a deleted node after {time.monotonic() - began:.0f} s"
+            f"controllers: {who} gave back the addresses of a deleted node after {time.monotonic() - began:.1f} s"
         )
         machine.stop(process)
 

@@ -11,7 +11,6 @@ import msgspec
 from pycalico.api.kinds import Kind
 from pycalico.api.meta import CRD_API_VERSION, Key, ObjectMeta, R, ResourceList
 from pycalico.api.v3.ipam import BlockAffinity, IPAMBlock, IPAMHandle
-from pycalico.datastore import rejects
 from pycalico.datastore.client import Event, EventType
 from pycalico.datastore.errors import Conflict, DatastoreError, Invalid, NotFound
 from pycalico.datastore.kubernetes.convert import metadata, uid
@@ -87,7 +86,7 @@ class CRDStore(Generic[R]):
             try:
                 item = self._decode(raw)
             except Invalid as error:
-                rejects.report(self._kind.name, error)
+                _reject(self._kind.name, error)
                 continue
             if item.metadata.name.startswith(name_prefix) and not (
                 self._type is BlockAffinity and is_tombstone(item)
@@ -195,7 +194,7 @@ class CRDWatch(Generic[R]):
             try:
                 resource = self._store.decode_event(event.object)
             except Invalid as error:
-                rejects.report(self._store.kind_name, f"{error}; it counts as deleted")
+                _reject(self._store.kind_name, f"{error}; it counts as deleted")
                 resource, kind = self._store.placeholder(event.object), EventType.DELETED
             if (
                 kind is not EventType.DELETED
@@ -207,6 +206,12 @@ class CRDWatch(Generic[R]):
 
     def close(self) -> None:
         self._stream.close()
+
+
+def _reject(kind: str, reason: object) -> None:
+    from pycalico.datastore import rejects  # noqa: PLC0415 (nothing to say, nothing to load)
+
+    rejects.report(kind, reason)
 
 
 def is_tombstone(resource: object) -> bool:
