@@ -6,7 +6,7 @@ import sys
 
 from bench import world
 
-NAMES = ("bgp", "calicoctl", "cni", "ipam")
+NAMES = ("bgp", "calicoctl", "cni", "ipam", "node")
 
 
 def main() -> int:
