@@ -7,7 +7,7 @@ import sys
 from bench import world
 
 NAMES = (
-    "bgp", "calicoctl", "cni", "controllers", "felix", "ipam", "ipamcheck", "leaks", "packets", "scale", "watch",
+    "bgp", "calicoctl", "cni", "controllers", "felix", "ipam", "ipamcheck", "leaks", "node", "packets", "scale", "watch",
 )  # fmt: skip
 
 

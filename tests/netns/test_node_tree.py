@@ -104,7 +104,8 @@ class Cluster:
         self.namespaces.append(name)
         run("ip", "-n", name, "link", "set", "lo", "up")
 
-    def start(self, name, number):
+    def start(self, name, number, **environ):
+        """``environ``: variables of this node alone; "" takes one away."""
         ns = f"{self.prefix}{number}"
         self._namespace(ns)
         port = f"{self.prefix}p{number}"
@@ -126,7 +127,7 @@ class Cluster:
         run("ip", "-n", self.bridge, "link", "set", port, "master", "br0", "up")
         run("ip", "-n", ns, "addr", "add", f"10.91.0.{number}/24", "dev", "eth0")
         run("ip", "-n", ns, "link", "set", "eth0", "up")
-        self.trees[name] = Tree(self, name, ns)
+        self.trees[name] = Tree(self, name, ns, environ)
         return self.trees[name]
 
     def close(self):
@@ -140,7 +141,7 @@ class Cluster:
 
 
 class Tree:
-    def __init__(self, cluster, name, ns):
+    def __init__(self, cluster, name, ns, more):
         self.cluster, self.name, self.ns = cluster, name, ns
         self.folder = cluster.folder / name
         self.folder.mkdir()
@@ -158,7 +159,9 @@ class Tree:
             "CALICO_DISABLE_FELIX": "true",
             "WAIT_FOR_DATASTORE": "true",
             "FELIX_IPV6SUPPORT": "false",
+            **more,
         }
+        environ = {key: value for key, value in environ.items() if value}
         shared = " ".join(sorted({str(cluster.folder), sys.prefix, str(Path(__file__).parents[2])}))
         self.process = subprocess.Popen(
             [

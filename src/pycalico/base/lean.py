@@ -6,6 +6,7 @@ all that msgspec asks of it.
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 
@@ -16,6 +17,6 @@ def load() -> None:
         return
     sys.modules[name] = None  # type: ignore[assignment] # has an import of it fail
     try:
-        pass
+        importlib.import_module("msgspec")
     finally:
         del sys.modules[name]
