@@ -17,6 +17,8 @@ GET = {
     "pycalico.api.v3.clusterinformation",
     "pycalico.api.v3.ippool",
     "pycalico.api.wire",
+    "pycalico.base",
+    "pycalico.base.lean",  # 0.1 ms, and saves 4
     "pycalico.calicoctl",
     "pycalico.calicoctl.batch",
     "pycalico.calicoctl.commands",

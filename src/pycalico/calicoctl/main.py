@@ -10,12 +10,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-# The package msgspec takes from it what the standard library has too, and loading it costs 4 ms of a run's 30.
-_hidden = sys.modules.setdefault("typing_extensions", None)  # type: ignore[arg-type]
-import msgspec  # noqa: E402, F401
+from pycalico.base import lean
 
-if _hidden is None:
-    del sys.modules["typing_extensions"]
+# Before anything loads msgspec: 4 ms of a run's 30.
+lean.load()
 
 from pycalico.calicoctl import commands, syntax  # noqa: E402
 from pycalico.calicoctl.commands import Command, Group  # noqa: E402
