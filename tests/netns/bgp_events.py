@@ -122,7 +122,9 @@ class Stream:
         self.node, self.address = node, node.blocks[4].replace(".0/24", ".10")
         source = OUTSIDE[4].replace(".0/24", ".1")
         for namespace, address in ((node.namespace, self.address), (router.namespace, source)):
-            subprocess.run(["ip", "-n", namespace, "addr", "add", f"{address}/32", "dev", "lo"], check=True)
+            subprocess.run(
+                ["ip", "-n", namespace, "addr", "replace", f"{address}/32", "dev", "lo"], check=True
+            )
         command = ["ping", "-n", "-i", "0.01", "-W", "1", "-I", source, self.address]
         self.process = subprocess.Popen(
             ["ip", "netns", "exec", router.namespace, *command], stdout=subprocess.PIPE, text=True

@@ -118,8 +118,8 @@ class Speaker:
         return found
 
     def starts(self, name):
-        """How often the session came up."""
-        return self.log_path.read_text().count(f"{name}: State changed to up")
+        """How often the session came up; a new filter alone has BIRD feed it anew."""
+        return self.log_path.read_text().count(f"{name}: Connected to table")
 
 
 class NodeRig:

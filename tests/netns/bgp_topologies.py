@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -185,19 +186,18 @@ class FrrRouter:
             process.wait(10)
 
     def reload(self):
+        """By bgpd's own terminal, since vtysh wants a PAM that knows it: commands and answers end with zeros."""
+        words = ["enable", "configure terminal", f"router bgp {ROUTER_AS}"]
         for node in self.world.nodes.values():
-            words = ["-c", "configure terminal", "-c", f"router bgp {ROUTER_AS}"]
-            address = node.addresses[4]
-            words += [
-                "-c",
-                f"neighbor {address} remote-as {node.member.spec['as_number']}",
-                "-c",
-                f"neighbor {address} passive",
-            ]
-            command = [NEIGHBOURS / "usr/bin/vtysh", "--vty_socket", self.folder, "-d", "bgpd", *words]
-            subprocess.run(
-                [str(word) for word in command], env=self.environ, capture_output=True, check=False
-            )
+            words.append(f"neighbor {node.addresses[4]} remote-as {node.member.spec['as_number']}")
+            words.append(f"neighbor {node.addresses[4]} passive")
+        with socket.socket(socket.AF_UNIX) as terminal:
+            terminal.connect(str(self.folder / "bgpd.vty"))
+            for word in words:
+                terminal.sendall(word.encode() + b"\0")
+                answer = b""
+                while b"\0\0\0" not in answer:
+                    answer += terminal.recv(4096)
 
     def next_hops(self, prefix):
         found = json.loads(run("ip", "-4", "-n", self.namespace, "-j", "route", "show", prefix) or "[]")

@@ -13,6 +13,10 @@ from pycalico.bgp.inputs import Inputs, Settings
 from pycalico.bgp.peers import Peering, Peerings, password_of, peerings_of, restart_time_s
 
 T = TypeVar("T")
+#: Of one kind of fault in one object; a list of a megabyte is no use to a reader.
+_MOST_PROBLEMS = 50
+#: A message of 4096 bytes has room for some three hundred large ones; tens of thousands would have BIRD stand still.
+_MOST_COMMUNITIES = 250
 
 
 class UnknownNode(Exception):
@@ -222,15 +226,20 @@ def _communities(
             continue
         if network.version != family:
             continue
-        texts = {text if values.community(text) else names.get(text, "") for text in entry.communities}
-        numbers = []
-        for text in sorted(texts - {""}):
+        numbers: dict[str, tuple[int, ...]] = {}
+        for given in entry.communities:
+            text = given if values.community(given) else names.get(given, given)
             value = values.community(text)
-            if value is None:
-                problems.append(f"BGPConfiguration: {text!r} is no community; left out")
-            else:
-                numbers.append(value)
-        found.append((str(network), numbers))
+            if value is not None:
+                numbers[text] = value
+            elif len(problems) < _MOST_PROBLEMS:
+                problems.append(f"BGPConfiguration: {text[:64]!r} is no community, and names none; left out")
+        if len(numbers) > _MOST_COMMUNITIES:
+            problems.append(
+                f"BGPConfiguration: prefixAdvertisements: {entry.cidr} has {len(numbers)} communities; no UPDATE"
+                f" holds so many, the first {_MOST_COMMUNITIES} are used"
+            )
+        found.append((str(network), [numbers[text] for text in sorted(numbers)[:_MOST_COMMUNITIES]]))
     return found
 
 

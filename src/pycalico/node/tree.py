@@ -143,14 +143,18 @@ def _prepare(environ: MutableMapping[str, str], root: Path) -> None:
 
 
 def _choose_route_writer(environ: MutableMapping[str, str]) -> None:
-    """Felix writes the routes to other nodes' blocks where the installed BIRD cannot write those of tunnels."""
+    """Felix writes the routes to other nodes' blocks where the installed BIRD cannot write those of tunnels.
+
+    Without a BIRD, or with an unknown one, the rest still comes up: policy, and those routes.
+    """
     if not set(_BGP_SERVICES).intersection(services(environ)):
         return
     try:
         if daemon.felix_writes_routes(environ):
             environ["FELIX_PROGRAMCLUSTERROUTES"] = "Enabled"
     except (daemon.Missing, daemon.Refused) as error:
-        raise Fatal(str(error)) from error
+        print(f"ERROR: no BGP: {error}", flush=True)
+        environ["FELIX_PROGRAMCLUSTERROUTES"] = "Enabled"
 
 
 def _find_ourselves(environ: MutableMapping[str, str]) -> None:
