@@ -80,6 +80,13 @@ class Agent:
         self._socket.close()
 
     def _handle(self, connection: socket.socket) -> None:
+        try:
+            self._serve_one(connection)
+        except Exception:
+            # The caller does it itself then; what a worker raises would be seen by nobody.
+            log.exception("a call was not answered")
+
+    def _serve_one(self, connection: socket.socket) -> None:
         with connection:
             connection.settimeout(_READ_S)
             try:
@@ -89,17 +96,15 @@ class Agent:
                 return
             try:
                 answer = self._answered(request)
-            finally:
-                # Before the answer: a namespace that the runtime removes then shall go at once.
-                if request.netns is not None:
-                    os.close(request.netns)
-            try:
                 if answer is None:
                     protocol.answer(connection, protocol.DECLINED)
                 else:
                     protocol.answer(connection, answer.code, answer.output, answer.remark.encode())
             except OSError as error:
                 log.warning("the caller did not take its answer: %s", error)
+            finally:
+                if request.netns is not None:
+                    os.close(request.netns)
 
     def _answered(self, request: protocol.Request) -> entry.Answer | None:
         """None when the caller has to do it itself."""
