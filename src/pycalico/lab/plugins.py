@@ -71,9 +71,18 @@ class PluginList:
         return result or {}
 
     def delete(self, attachment: Attachment, result: dict[str, Any] | None) -> None:
-        """Calls the plugins in reverse; ``result`` is what ADD returned, if it did. Raises PluginError."""
+        """Calls the plugins in reverse; ``result`` is what ADD returned, if it did.
+
+        Raises the first PluginError, after each of them had its turn: one that fails keeps nobody's address.
+        """
+        failures = []
         for plugin in reversed(self._plugins):
-            self._call("DEL", plugin, attachment, result)
+            try:
+                self._call("DEL", plugin, attachment, result)
+            except PluginError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def _call(
         self, command: str, plugin: dict[str, Any], attachment: Attachment, previous: dict[str, Any] | None
