@@ -104,7 +104,7 @@ class Cluster:
         self.namespaces.append(name)
         run("ip", "-n", name, "link", "set", "lo", "up")
 
-    def start(self, name, number, **environ):
+    def start(self, name, number, address6="", **environ):
         """``environ``: variables of this node alone; "" takes one away."""
         ns = f"{self.prefix}{number}"
         self._namespace(ns)
@@ -127,6 +127,8 @@ class Cluster:
         run("ip", "-n", self.bridge, "link", "set", port, "master", "br0", "up")
         run("ip", "-n", ns, "addr", "add", f"10.91.0.{number}/24", "dev", "eth0")
         run("ip", "-n", ns, "link", "set", "eth0", "up")
+        if address6:
+            run("ip", "-n", ns, "addr", "add", address6, "dev", "eth0", "nodad")
         self.trees[name] = Tree(self, name, ns, environ)
         return self.trees[name]
 
