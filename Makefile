@@ -1,5 +1,5 @@
 PY := .venv/bin/python
-.PHONY: all setup lab lab-down test lint bench lock walkthrough manifest
+.PHONY: all setup lab lab-down test lint bench soak lock walkthrough manifest
 
 all: lint test
 
@@ -25,6 +25,12 @@ test: setup
 
 bench: setup
 	$(PY) -m bench
+
+# What takes too long for every change: as many packets, cases and restarts as the promises name.
+soak: setup
+	HYPOTHESIS_PROFILE=fresh .venv/bin/pytest -n 2 --dist loadfile tests/unit
+	HYPOTHESIS_PROFILE=fresh .venv/bin/pytest soak
+	FELIX_ALL_RECORDINGS=1 .venv/bin/pytest -n 2 tests/golden/test_felix_elsewhere.py
 
 walkthrough: setup
 	$(PY) -m pycalico lab walkthrough --write docs/walkthrough.md

@@ -6,7 +6,9 @@ import sys
 
 from bench import world
 
-NAMES = ("bgp", "calicoctl", "cni", "ipam", "node")
+NAMES = (
+    "bgp", "calicoctl", "cni", "controllers", "felix", "ipam", "ipamcheck", "leaks", "node", "packets", "scale", "watch",
+)  # fmt: skip
 
 
 def main() -> int:

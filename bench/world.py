@@ -32,6 +32,23 @@ def inside(name: str) -> bool:
     return False
 
 
+class Place:
+    """A directory, and /run of its own, so that named network namespaces are nobody else's."""
+
+    def __enter__(self):
+        self._scratch = tempfile.TemporaryDirectory(prefix="pycalico-bench-")
+        self.directory = Path(self._scratch.name)
+        for point in ("/run", "/var/lib/calico"):
+            os.makedirs(point, exist_ok=True)
+            subprocess.run(["mount", "-t", "tmpfs", "bench", point], check=True)
+        os.makedirs("/run/netns")
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        return self
+
+    def __exit__(self, *_):
+        self._scratch.cleanup()
+
+
 class World:
     """A context manager. ``ask`` talks to the API server; ``environ`` points programs to it."""
 

@@ -12,6 +12,7 @@ import typer.main
 #: name → (module, attribute, help). The attribute is a function (a command) or a `typer.Typer` (a group).
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "datastore": ("pycalico.datastore.commands", "app", "Work with the datastore itself."),
+    "ipam": ("pycalico.ipam.commands", "app", "Compare IPAM's records with what runs."),
     "node": ("pycalico.node.commands", "app", "Run a node's services."),
     "bgp": ("pycalico.bgp.commands", "app", "Look closely at this node's BGP."),
     "apiserver": ("pycalico.apiserver.command", "apiserver", "Run the embedded Kubernetes API server."),

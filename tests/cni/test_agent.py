@@ -14,6 +14,7 @@ from pycalico import __version__
 from pycalico.cni import launch
 from pycalico.cni.agent import protocol
 from pycalico.cni.agent.main import Agent
+from pycalico.cni.entry import Answer
 
 
 @pytest.fixture
@@ -69,9 +70,7 @@ def test_refusals_are_the_same_with_and_without_the_agent(
 
 def test_the_agent_answers_and_not_the_launcher(launcher, agent, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        agent, "_answer", lambda connection, request: (seen.append(request), protocol.answer(connection, 3, b"out", b"err"))
-    )  # fmt: skip
+    monkeypatch.setattr(agent, "_answered", lambda request: seen.append(request) or Answer(3, b"out", "err"))
     with open(launcher / "namespace", "w") as file:
         file.write("netns")
     done = call(

@@ -74,8 +74,12 @@ def test_check_status_follows_the_api_server(cluster):
     assert controllers.status()["Startup"] == {"Ready": True, "Reason": ""}
     assert controllers.status_file.stat().st_mode & 0o777 == 0o644
     cluster.server.stop()
-    code, text = until(lambda: (found := controllers.check("-l"))[0] and found, 30)
+    code, text = until(lambda: (found := controllers.check("-r"))[0] and found, 30)
     assert code == 1
+    # A restart would not bring the API server back: it is alive, as long as it says so.
+    assert controllers.check("-l") == (0, f"Live; not ready: {text}")
+    os.utime(controllers.status_file, (0, 0))
+    assert controllers.check("-l")[0] == 1
     assert "Error verifying datastore: cannot reach" in text
     assert "; Error reaching apiserver: cannot reach" in text
     cluster.server.start()

@@ -55,6 +55,7 @@ SINGLE = {
         *((GROUP, "clusterinformations", verb) for verb in ("get", "create", "update")),  # clusterinformation.py
         *((GROUP, "kubecontrollersconfigurations", verb)
           for verb in ("get", "list", "watch", "create", "update")),  # configfeed.py
+        *(("coordination.k8s.io", "leases", verb) for verb in ("get", "create", "update")),  # election.py
     },
 }  # fmt: skip
 

@@ -118,13 +118,16 @@ def _vxlan(line):
 
 
 class FelixWorld:
-    """Enter ``netns.private()`` first; ``close`` ends every process that was started."""
+    """Enter ``netns.private()`` first; ``close`` ends every process that was started.
 
-    def __init__(self, folder, environ):
+    ``datastore`` names another datastore than the etcd of its own, in environment variables.
+    """
+
+    def __init__(self, folder, environ, datastore=None):
         self.folder = folder
         # Programs that were started elsewhere at the same time must not meet at one lock: some do not wait.
         self.environ = {**os.environ, "XTABLES_LOCKFILE": str(folder / "xtables.lock"), "TMPDIR": str(folder)}
-        datastore = {"DATASTORE_TYPE": "etcdv3", "ETCD_ENDPOINTS": ETCD}
+        other, datastore = datastore, datastore or {"DATASTORE_TYPE": "etcdv3", "ETCD_ENDPOINTS": ETCD}
         self._felix_environ = {
             **self.environ,
             **datastore,
@@ -138,7 +141,7 @@ class FelixWorld:
         self._log = folder / "felix.log"
         self._felix = None
         self._etcd = None
-        self.client = TypedClient(open_client(environ=datastore))
+        self.client = None if other else TypedClient(open_client(environ=datastore))
         shell(_HOST)
 
     def start_etcd(self):
@@ -200,6 +203,13 @@ class FelixWorld:
             private = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTRY, "felix"]
             self._felix = self._start([*private, program], self._log)
 
+    @property
+    def pid(self):
+        return self._felix.pid
+
+    def signal(self, number):
+        self._felix.send_signal(number)
+
     def exit_code(self, timeout_s):
         return self._felix.wait(timeout_s)
 
@@ -216,13 +226,15 @@ class FelixWorld:
     def stop_felix(self):
         if self._felix and self._felix.poll() is None:
             self._felix.terminate()
-            assert self._felix.wait(10) == 0, self.log()
+            code = self._felix.wait(10)
+            assert code == 0, f"{code}: {self.log()}"
 
     def close(self):
         try:
             self.stop_felix()
         finally:
-            self.client.close()
+            if self.client:
+                self.client.close()
             for process in (self._felix, self._etcd):
                 if process and process.poll() is None:
                     process.kill()

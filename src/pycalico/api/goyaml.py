@@ -33,7 +33,14 @@ _WORDING = {
 
 
 class YAMLTextError(ValueError):
-    """The text is no YAML; the message is one line (``yaml: line 2: ...``)."""
+    """The text is no YAML; the message is one line (``yaml: line 2: ...``, counted as go-yaml does).
+
+    ``line`` is where it is wrong, from 1; 0 when that is not known.
+    """
+
+    def __init__(self, text: str, line: int = 0) -> None:
+        super().__init__(text)
+        self.line = line
 
 
 def parse(text: str) -> Value:
@@ -41,7 +48,8 @@ def parse(text: str) -> Value:
     try:
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
-        raise YAMLTextError(_message(error)) from error
+        mark = error.problem_mark or error.context_mark
+        raise YAMLTextError(_message(error), mark.line + 1 if mark else 0) from error
     except (yaml.YAMLError, RecursionError) as error:
         raise YAMLTextError(f"yaml: {' '.join(str(error).split())}") from error
     return None if node is None else _value(node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -73,6 +74,12 @@ class ResourceList(msgspec.Struct, Generic[R]):
 
     items: list[R]
     revision: str = ""
+
+    def __iter__(self) -> Iterator[R]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
 
 
 def kind_field(name: str) -> Any:

@@ -5,7 +5,7 @@ built-in kinds as ``k8s\0`` + an Unknown envelope: node status updates of calico
 requests, what kubectl 1.33 creates. Kinds without a table are refused with 415, which client-go reports as
 it is. Answers are always JSON, which such clients accept.
 
-Field numbers and names are those of the types of k8s.io/api and k8s.io/apimachinery v0.28.12.
+Field numbers and names are those of the types of k8s.io/api, k8s.io/apimachinery and k8s.io/apiextensions-apiserver v0.28.12.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import functools
+import json
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -21,13 +23,15 @@ from pycalico.apiserver import errors
 
 Obj = dict[str, Any]
 CONTENT_TYPE: Final = "application/vnd.kubernetes.protobuf"
+_SCHEMA: Final = "apiextensions.JSONSchemaProps"
 _MAGIC: Final = b"k8s\x00"
-_DEPTH: Final = 20
+_DEPTH: Final = 40  # a schema within a schema counts
 
 # protobuf_fields.txt has a line for each message: "Message: number name type, ...", prefixed by its group
 # outside of the core and meta groups. Types: s string, i integer, b boolean, y bytes, m map to strings, d map
-# to bytes, q map to quantities, Q quantity, I integer or string, t time, u time with microseconds, or the name
-# of a message. Suffix * repeated; suffix ! a pointer in Go (or always written to JSON), whose zero is a value;
+# to bytes, q map to quantities, Q quantity, I integer or string, t time, u time with microseconds, f floating
+# point, J any JSON, A a schema or a list of them, B a schema or a boolean, { and a name: map to such messages, or
+# the name of a message. Suffix * repeated; suffix ! a pointer in Go (or always written to JSON), whose zero is a value;
 # others at zero are what JSON would leave out. The name "." stands for fields that JSON has one level up.
 _ENVELOPE: Final = {
     "Unknown": {1: ("typeMeta", "TypeMeta", False, False), 2: ("raw", "raw", False, False)},
@@ -139,6 +143,10 @@ def _message(data: memoryview, name: str, depth: int) -> Obj:
             key, value = _pair(raw, kind)
             result.setdefault(field, {})[key] = value
             continue
+        if kind.startswith("{"):
+            name_of, body = _entry(raw)
+            result.setdefault(field, {})[name_of] = _message(body, kind[1:], depth + 1)
+            continue
         value = _value(raw, kind, depth)
         if field == ".":
             result.update(value)
@@ -172,9 +180,42 @@ def _value(raw: int | memoryview, kind: str, depth: int) -> Any:
             return _int32(number) if isinstance(number, int) else 0
         case "t" | "u":
             return _time(raw, micro=kind == "u")
+        case "f":
+            (number,) = struct.unpack("<d", raw)
+            return int(number) if number.is_integer() else number
+        case "J":
+            text = dict(_fields(raw)).get(1, memoryview(b"null"))
+            return None if isinstance(text, int) else json.loads(bytes(text))
+        case "A" | "B":
+            return _schema(raw, kind, depth)
         case "i" | "b":
             raise ValueError
     return _message(raw, kind, depth + 1)
+
+
+def _schema(raw: memoryview, kind: str, depth: int) -> Any:
+    """JSONSchemaPropsOrArray and JSONSchemaPropsOrBool: the schema if there is one, else the other."""
+    others: list[Any] = []
+    allows = False
+    for number, part in _fields(raw):
+        if isinstance(part, int):
+            allows = bool(part)
+        elif number == (1 if kind == "A" else 2):
+            return _message(part, _SCHEMA, depth + 1)
+        else:
+            others.append(_message(part, _SCHEMA, depth + 1))
+    return others if kind == "A" else allows
+
+
+def _entry(raw: int | memoryview) -> tuple[str, memoryview]:
+    """Key and value of a map to messages."""
+    if isinstance(raw, int):
+        raise ValueError  # noqa: TRY004 (all malformed input is one error)
+    parts = dict(_fields(raw))
+    key, value = parts.get(1, memoryview(b"")), parts.get(2, memoryview(b""))
+    if isinstance(key, int) or isinstance(value, int):
+        raise ValueError  # noqa: TRY004
+    return bytes(key).decode(), value
 
 
 def _pair(raw: int | memoryview, kind: str) -> tuple[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+_chance = random.Random()  # noqa: S311 - spreads load, hides nothing
+
 
 class Backoff:
     """Delays in seconds that double from ``first_s`` to ``most_s``, each lengthened by up to ``jitter`` of itself."""
@@ -17,7 +19,7 @@ class Backoff:
     def next_delay_s(self) -> float:
         delay_s = self._next_s
         self._next_s = min(self._next_s * 2, self._most_s)
-        return delay_s * (1 + random.random() * self._jitter)  # noqa: S311 - spreads load, hides nothing
+        return delay_s * (1 + _chance.random() * self._jitter)
 
     def reset(self) -> None:
         self._next_s = self._first_s

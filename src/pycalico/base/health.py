@@ -9,6 +9,8 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+#: Answers do not wait for it: only the end of the server does.
+_POLL_S = 30.0
 _HEADINGS = ("COMPONENT", "TIMEOUT", "LIVENESS", "READINESS", "DETAIL")
 
 
@@ -109,5 +111,5 @@ def serve(health: Health, host: str, port: int) -> ThreadingHTTPServer:
 
     server = ThreadingHTTPServer((host, port), Handler)
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True, name="health").start()
+    threading.Thread(target=server.serve_forever, args=(_POLL_S,), daemon=True, name="health").start()
     return server

@@ -6,7 +6,6 @@ all that msgspec asks of it.
 
 from __future__ import annotations
 
-import importlib
 import sys
 
 
@@ -17,6 +16,6 @@ def load() -> None:
         return
     sys.modules[name] = None  # type: ignore[assignment] # has an import of it fail
     try:
-        importlib.import_module("msgspec")
+        import msgspec  # noqa: F401, PLC0415 - now is the time
     finally:
         del sys.modules[name]

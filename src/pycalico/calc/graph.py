@@ -81,6 +81,9 @@ class CalcGraph:
         self._refused: dict[Key, str] = {}
         self._known: dict[Key, None] = {}
         self._in_sync = self._told_in_sync = False
+        #: Updates taken so far, by kind, and messages given.
+        self.processed: dict[str, int] = {}
+        self.events = 0
         self._handlers: dict[str, Callable[[Key, Any], None]] = {
             "ClusterInformation": self._on_cluster,
             "FelixConfiguration": self._on_config,
@@ -111,8 +114,12 @@ class CalcGraph:
             counted = _COUNTED.get(key.kind)
             if counted:
                 kinds[counted] += 1
+        endpoints, selectors, evaluations = self._sets.index_counts()
         return {
             **kinds,
+            "index_endpoints": endpoints,
+            "index_selectors": selectors,
+            "index_evaluations": evaluations,
             "local_endpoints": self._policies.local_endpoints,
             "local_policies": self._policies.active_policies,
         }
@@ -122,6 +129,7 @@ class CalcGraph:
         handler = self._handlers.get(update.key.kind)
         if handler is None:
             return
+        self.processed[update.key.kind] = self.processed.get(update.key.kind, 0) + 1
         try:
             handler(update.key, update.value)
         except ValueError as error:
@@ -152,6 +160,7 @@ class CalcGraph:
         if not self._told_in_sync:
             self._told_in_sync = True
             found.append(messages.InSync())
+        self.events += len(found)
         return found
 
     # ---- one handler a kind; value None means gone
@@ -205,10 +214,16 @@ class CalcGraph:
     def _on_policy(self, key: Key, value: NetworkPolicy | GlobalNetworkPolicy | None) -> None:
         if value is None:
             self._policies.remove_policy(key)
-        elif isinstance(value, GlobalNetworkPolicy):
-            self._policies.put_policy(key, policyrules.from_global_policy(value))
+            return
+        if isinstance(value, GlobalNetworkPolicy):
+            model = policyrules.from_global_policy(value)
         else:
-            self._policies.put_policy(key, policyrules.from_network_policy(value))
+            model = policyrules.from_network_policy(value)
+        self._policies.put_policy(key, model)
+        decides_all = not (model.untracked or model.pre_dnat)
+        if decides_all and any(policyrules.only_logs(rules) for rules in (model.inbound, model.outbound)):
+            # Many expect that what is only logged passes.
+            log.warning("%s has rules that log and allows nothing: what it selects is denied", model.name)
 
     def _on_profile(self, key: Key, value: Profile | None) -> None:
         if value is None:

@@ -82,6 +82,7 @@ class LabelIndex(Generic[Item, Match]):
         self._wanting_value: dict[tuple[str, str], dict[Match, None]] = {}
         self._wanting_key: dict[str, dict[Match, None]] = {}
         self._wanting_anything: dict[Match, None] = {}
+        self.evaluations = 0
 
     def items_of(self, match: Match) -> Iterable[Item]:
         return self._matching.get(match, {}).keys()
@@ -89,6 +90,10 @@ class LabelIndex(Generic[Item, Match]):
     def matches_of(self, item: Item) -> Iterable[Match]:
         record = self._items.get(item)
         return record.matches if record is not None else ()
+
+    def sizes(self) -> tuple[int, int]:
+        """How many items and how many selectors."""
+        return len(self._items), len(self._selectors)
 
     def __contains__(self, item: Item) -> bool:
         return item in self._items
@@ -153,7 +158,9 @@ class LabelIndex(Generic[Item, Match]):
         for key, value in effective.items():
             self._with_value.setdefault((key, value), {})[item] = None
             self._with_key.setdefault(key, {})[item] = None
-        now = {match for match in self._candidates(effective) if self._selectors[match].matches(effective)}
+        candidates = self._candidates(effective)
+        self.evaluations += len(candidates)
+        now = {match for match in candidates if self._selectors[match].matches(effective)}
         for match in record.matches - now:
             self._matching[match].pop(item, None)
             yield match, item, False
@@ -184,7 +191,9 @@ class LabelIndex(Generic[Item, Match]):
         for place in self._places(need):
             place[match] = None
         events = []
-        for item in list(self._searched(need)):
+        searched = list(self._searched(need))
+        self.evaluations += len(searched)
+        for item in searched:
             record = self._items[item]
             if selector.matches(record.effective):
                 record.matches.add(match)

@@ -233,8 +233,8 @@ class PoolType(Enum):
 class RouteUpdate(Message, frozen=True):
     """Where a CIDR of the cluster lives.
 
-    ``local_workload`` marks a local endpoint's own address; ``borrowed`` an address outside its node's blocks.
-    ``tunnel_types`` holds ipip, vxlan, wireguard where the address is such a tunnel's.
+    ``local_workload`` marks a local endpoint's own address; ``tunnel_types`` holds ipip, vxlan, wireguard where the
+    address is such a tunnel's.
     """
 
     dst: str
@@ -245,7 +245,6 @@ class RouteUpdate(Message, frozen=True):
     same_subnet: bool = False
     nat_outgoing: bool = False
     local_workload: bool = False
-    borrowed: bool = False
     tunnel_types: frozenset[str] = frozenset()
 
 

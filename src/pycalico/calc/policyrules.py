@@ -127,6 +127,11 @@ def _prefixed(text: str, prefix: str) -> str:
     return selectors.parse(text).rename(lambda key: prefix + key).text
 
 
+def only_logs(rules: tuple[PolicyRule, ...]) -> bool:
+    """There are rules, and none of them decides."""
+    return bool(rules) and all(rule.action == "log" for rule in rules)
+
+
 def convert_rules(rules: list[Rule], namespace: str) -> tuple[PolicyRule, ...]:
     return tuple(_convert(rule, namespace) for rule in rules)
 

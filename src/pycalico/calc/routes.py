@@ -153,7 +153,7 @@ class Routes:
 
     def _derive(self, cidr: str) -> messages.RouteUpdate | None:
         pool = self._pool_of(cidr)
-        kind, node, tunnels, borrowed = self._facts(cidr)
+        kind, node, tunnels = self._facts(cidr)
         pool_type = pool.type if pool else PoolType.NONE
         nat_outgoing = pool.nat_outgoing if pool else False
         if not node:
@@ -178,34 +178,27 @@ class Routes:
             same_subnet=bool(pool and pool.cross_subnet and self._in_our_subnet(address)),
             nat_outgoing=nat_outgoing,
             local_workload=local and kind == "workload",
-            borrowed=borrowed,
             tunnel_types=tunnels,
         )
 
-    def _facts(self, cidr: str) -> tuple[str, str, frozenset[str], bool]:
-        """Kind, node, kinds of tunnel, whether the address is borrowed."""
+    def _facts(self, cidr: str) -> tuple[str, str, frozenset[str]]:
+        """Kind, node, kinds of tunnel."""
         holders = self._workloads.get(cidr)
         if holders:
             node = self._hostname if self._hostname in holders else min(holders)
-            return "workload", node, frozenset(), False
+            return "workload", node, frozenset()
         held = self._block_of.get(cidr)
-        single = cidr.endswith(("/32", "/128"))
         tunnels = self._tunnel_of.get(cidr)
         if tunnels:
             node = min(name for name, _ in tunnels)
             kinds = frozenset(kind for name, kind in tunnels if name == node)
-            return "tunnel", node, kinds, bool(held) and single
+            return "tunnel", node, kinds
         nodes = self._node_of.get(cidr)
         if nodes:
-            return "host", min(nodes), frozenset(), False
+            return "host", min(nodes), frozenset()
         if held:
-            key = min(held)
-            return "block", held[key], frozenset(), cidr not in self._block_cidrs(key) and single
-        return "", "", frozenset(), False
-
-    def _block_cidrs(self, key: str) -> set[str]:
-        """The block itself, as opposed to addresses in it."""
-        return {min(self._blocks.get(key, {}), key=_length, default="")}
+            return "block", held[min(held)], frozenset()
+        return "", "", frozenset()
 
     def _pool_of(self, cidr: str) -> PoolFacts | None:
         best: Net | None = None
@@ -244,10 +237,6 @@ def _tunnels(facts: NodeFacts) -> list[tuple[str, str]]:
         ("wireguard", facts.wireguard6),
     )
     return [(kind, addresses.network(text)) for kind, text in found if text]
-
-
-def _length(cidr: str) -> int:
-    return int(cidr.split("/")[1])
 
 
 @lru_cache(maxsize=65536)

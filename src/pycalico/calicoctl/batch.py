@@ -29,12 +29,14 @@ class Outcome(msgspec.Struct):
     errors: list[Exception] = []
 
 
-def run(arguments: Arguments, operation: Operation, *, prefix: str = "") -> Outcome:
-    """Does it for all; failures of single resources are collected.
+def run(arguments: Arguments, operation: Operation, *, prefix: str = "", ahead: bool = False) -> Outcome:
+    """Does it for all; failures of single resources are collected. ``ahead``: a whole kind is asked for early.
 
     Raises UnreadableFile, and Failure (its text after ``prefix``) when the command as a whole cannot run.
     """
     try:
+        if ahead:
+            _ask_ahead(arguments)
         connection.check_version(arguments)
         resources = requested(arguments)
     except UnreadableFile:
@@ -60,6 +62,16 @@ def run(arguments: Arguments, operation: Operation, *, prefix: str = "") -> Outc
     return outcome
 
 
+def _ask_ahead(arguments: Arguments) -> None:
+    kind = names.kind_named(arguments.words.get("KIND", ""))
+    if kind is None or arguments.names or "--filename" in arguments.texts:
+        return
+    namespace = ""
+    if KINDS[kind].namespaced and "--all-namespaces" not in arguments.switches:
+        namespace = arguments.text("--namespace") or "default"
+    connection.ask_ahead(arguments, (kind, namespace))
+
+
 def _client(arguments: Arguments) -> TypedClient:
     """With ``--dry-run`` one that writes nothing."""
     client = connection.required(arguments)
@@ -80,14 +92,15 @@ def requested(arguments: Arguments) -> list[Resource]:
     path = arguments.texts.get("--filename")
     if path is None:
         return _skeletons(arguments)
-    from pycalico.calicoctl import manifests  # noqa: PLC0415 (the parsers are loaded for files only)
+    from pycalico.api.manifests import ManifestError  # noqa: PLC0415
+    from pycalico.calicoctl import manifestfiles  # noqa: PLC0415 (the parsers are loaded for files only)
 
     found: list[Resource] = []
     empty_fails = "--skip-empty" not in arguments.switches
-    for each in manifests.files(path, recursive="--recursive" in arguments.switches):
+    for each in manifestfiles.files(path, recursive="--recursive" in arguments.switches):
         try:
-            loaded = manifests.load(each)
-        except manifests.ManifestError as error:
+            loaded = manifestfiles.load(each)
+        except ManifestError as error:
             raise UnreadableFile(f"Failed to execute command: {error}") from error
         if not loaded and empty_fails:
             raise Failure(f"No resources specified in file {each}")

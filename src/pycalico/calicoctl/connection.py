@@ -67,6 +67,18 @@ def checked(arguments: Arguments) -> TypedClient:
         raise Failure(error) from error
 
 
+def ask_ahead(arguments: Arguments, *lists: tuple[str, str]) -> None:
+    """Tells the datastore, where it can be told, which lists (kind, namespace) come next: it answers meanwhile."""
+    try:
+        driver = client(arguments.text("--config") or DEFAULT_PATH).driver
+    except DatastoreError:
+        return
+    ask = getattr(driver, "ask_ahead", None)
+    if ask is not None:
+        for kind, namespace in lists:
+            ask(kind, namespace)
+
+
 def check_version(arguments: Arguments) -> None:
     """Raises Failure when the cluster is of another release; what cannot be found out is no reason to stop."""
     if "--allow-version-mismatch" in arguments.switches:

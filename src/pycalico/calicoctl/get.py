@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 
@@ -27,7 +28,7 @@ def run(arguments: Arguments) -> None:
     if "--watch" in arguments.switches:
         _watch(arguments)
         return
-    outcome = batch.run(arguments, operations.get_or_list, prefix="Failed to get resources: ")
+    outcome = batch.run(arguments, operations.get_or_list, prefix="Failed to get resources: ", ahead=True)
     if "--export" in arguments.switches and batch.named(arguments):
         for answer, _ in outcome.answers:
             _strip(answer)
@@ -119,8 +120,16 @@ def _tables(
         except columns.UnknownHeading as error:
             sys.stdout.write("".join(text))
             raise Failure(error) from error
-        text += [columns.padded(table), "\n"]
+        text += [_highlighted(columns.padded(table)), "\n"]
     return "".join(text)
+
+
+def _highlighted(table: str) -> str:
+    """With its headings in bold, where a terminal shows it and nobody objects (no-color.org)."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
+        return table
+    headings, newline, rest = table.partition("\n")
+    return f"\x1b[1m{headings}\x1b[0m{newline}{rest}"
 
 
 def _template(outcome: Outcome, *, read: Callable[[], str]) -> str:

@@ -10,10 +10,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pycalico.calicoctl import commands, syntax
-from pycalico.calicoctl.commands import Command, Group
-from pycalico.calicoctl.failure import Failure
-from pycalico.calicoctl.syntax import HelpWanted, Syntax, UsageError
+from pycalico.base import lean
+
+# Before anything loads msgspec: 4 ms of a run's 30.
+lean.load()
+
+from pycalico.calicoctl import commands, syntax  # noqa: E402
+from pycalico.calicoctl.commands import Command, Group  # noqa: E402
+from pycalico.calicoctl.failure import Failure  # noqa: E402
+from pycalico.calicoctl.syntax import HelpWanted, Syntax, UsageError  # noqa: E402
 
 _ROOM = "pycalico.calicoctl"
 #: Level names, and what of our own log they show.

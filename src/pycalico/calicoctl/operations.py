@@ -76,6 +76,8 @@ def delete(client: TypedClient, resource: Resource) -> Resource:
     meta = resource.metadata
     if not meta.name:
         # Cleaning up after a node without a name would take what belongs to no node in particular.
+        if not getattr(client.driver, "owns_nodes", True):
+            raise Refused("resource name may not be empty")
         raise NotFound(key_of(resource.kind, meta.namespace, ""))
     client.delete(type(resource), meta.name, meta.namespace, revision=meta.resource_version)
     return resource

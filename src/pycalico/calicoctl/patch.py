@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
+from pycalico.api import manifests
 from pycalico.api.meta import Resource
-from pycalico.calicoctl import batch, manifests, operations
+from pycalico.calicoctl import batch, operations
 from pycalico.calicoctl.failure import Failure
 from pycalico.calicoctl.operations import Refused
 from pycalico.calicoctl.syntax import Arguments

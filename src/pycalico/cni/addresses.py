@@ -61,8 +61,10 @@ def assign(call: Invocation, node: str, wish: Wish) -> list[str]:
             return _auto_assign(allocator, handle, attributes, node, wish)
         except ValueError as error:
             raise CNIError(str(error)) from error
-        except (IPAMError, DatastoreError) as error:
+        except IPAMError as error:
             raise CNIError(str(error)) from error
+        except DatastoreError as error:
+            raise CNIError.of(error) from error
 
 
 def _auto_assign(
@@ -124,8 +126,10 @@ def release(call: Invocation) -> None:
                     "Asked to release address but it doesn't exist. Ignoring handle %s",
                     handle,
                 )
-            except (IPAMError, DatastoreError) as error:
+            except IPAMError as error:
                 raise CNIError(str(error)) from error
+            except DatastoreError as error:
+                raise CNIError.of(error) from error
 
 
 def _timestamp() -> str:

@@ -12,27 +12,33 @@ import msgspec
 
 from pycalico import CALICO_VERSION
 from pycalico.api.v3.workloadendpoint import WorkloadEndpoint
-from pycalico.cni import logfile, netconf
+from pycalico.cni import deadline, logfile, netconf
 from pycalico.cni.errors import INTERNAL, STARTUP, CNIError
 from pycalico.cni.invocation import HasRest, Invocation, OneCall, Stores
 from pycalico.cni.netconf import SPEC_VERSION, SUPPORTED_VERSIONS, Arguments
 from pycalico.datastore.errors import DatastoreError
 from pycalico.datastore.kubernetes import core
 from pycalico.datastore.kubernetes.convert import pod as pod_convert
-from pycalico.datastore.kubernetes.rest import Rest, path_of
+from pycalico.datastore.kubernetes.rest import Rest, StatusError, path_of
 
 log = logging.getLogger(__name__)
+
+#: As long as a runtime waits at most.
+_CALL_S = 110
+_NOT_FOUND = 404
 
 Add = Callable[[Invocation], dict[str, Any]]
 Delete = Callable[[Invocation], None]
 
 
 class Plugin(msgspec.Struct, frozen=True):
-    """One of the two plugins; ``test`` is what ``-t`` runs."""
+    """One of the two plugins; ``collect`` is GC, ``test`` is what ``-t`` runs."""
 
     name: str
     add: Add
     delete: Delete
+    status: Callable[[Invocation], None]
+    collect: Callable[[Invocation], None]
     test: Callable[[Invocation], None] | None = None
 
 
@@ -48,6 +54,7 @@ def main(plugin: Plugin) -> None:
     """The program: ``-v``, ``-t``, or a CNI call from the environment and stdin. Exit code 0 or 1."""
     answer = _by_flags(plugin, sys.argv[1:], os.environ)
     if answer is None:
+        deadline.of_process(_CALL_S)
         given = sys.stdin.buffer.read() if os.environ.get("CNI_COMMAND", "") not in ("", "VERSION") else b""
         answer = answered(plugin, os.environ, given, OneCall(), logs=True)
     if answer.remark:
@@ -108,13 +115,18 @@ def _call(
     config = netconf.parse_config(given)
     if logs:
         logfile.configure(config)
+    raw = msgspec.json.decode(given)
     if command in ("STATUS", "GC"):
-        raise CNIError(f"config version does not allow {command}", 1)
+        if config.cniVersion != SPEC_VERSION:
+            raise CNIError(f"config version does not allow {command}", 1)
+        invocation = Invocation(config, arguments, raw, environ, stores, netns)
+        (plugin.status if command == "STATUS" else plugin.collect)(invocation)
+        return Answer()
     if command == "CHECK":
         if config.cniVersion < "0.4.0":
             raise CNIError("config version does not allow CHECK", 1)
         return Answer(output=b"OK\n" if plugin.name == "calico" else b"")
-    invocation = Invocation(config, arguments, msgspec.json.decode(given), environ, stores, netns)
+    invocation = Invocation(config, arguments, raw, environ, stores, netns)
     if command == "ADD":
         return _object(plugin.add(invocation))
     plugin.delete(invocation)
@@ -122,7 +134,7 @@ def _call(
 
 
 def _refusal(error: CNIError | DatastoreError) -> Answer:
-    known = error if isinstance(error, CNIError) else CNIError(str(error))
+    known = error if isinstance(error, CNIError) else CNIError.of(error)
     return _object(known.to_wire(), code=1)
 
 
@@ -138,6 +150,24 @@ def kubernetes(call: Invocation) -> Rest:
 
 def read_pod(rest: Rest, namespace: str, name: str) -> core.Pod:
     return rest.get(path_of("v1", "pods", namespace, name), core.Pod)
+
+
+def find_pod(rest: Rest, namespace: str, name: str) -> core.Pod | None:
+    """None when there is none."""
+    try:
+        return read_pod(rest, namespace, name)
+    except StatusError as error:
+        if error.code == _NOT_FOUND:
+            return None
+        raise
+
+
+def present_endpoint(pod: core.Pod) -> WorkloadEndpoint | None:
+    """The endpoint that the pod is already."""
+    try:
+        return pod_convert.to_workload_endpoint(pod) if pod_convert.has_endpoint(pod) else None
+    except ValueError:
+        return None
 
 
 def read_namespace(rest: Rest, name: str) -> core.Namespace:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pycalico.datastore.errors import DatastoreError, Unavailable
+
 INCOMPATIBLE_VERSION = 1
 BAD_VARIABLES = 4
 DECODING_FAILURE = 6
 INVALID_CONFIG = 7
 TRY_AGAIN = 11
+NOT_AVAILABLE = 50
 STARTUP = 100
 INTERNAL = 999
 
@@ -18,6 +21,12 @@ class CNIError(Exception):
         super().__init__(message)
         self.code = code
         self.details = details
+
+    @classmethod
+    def of(cls, error: DatastoreError, before: str = "") -> CNIError:
+        """A datastore that is away asks the runtime to try again; ``before`` goes before its message."""
+        code = TRY_AGAIN if isinstance(error, Unavailable) else INTERNAL
+        return cls(f"{before}{error}", code)
 
     def to_wire(self) -> dict[str, object]:
         wire: dict[str, object] = {"code": self.code, "msg": str(self)}

@@ -55,6 +55,7 @@ _LEFT_OUT_MODULES = (
     "nis",
     "ossaudiodev",
 )
+_LOADED_LATE = ("libgcc_s.so.1",)
 _NEEDS = re.compile(r"^\s*(\S+) => (\S+) \(", re.MULTILINE)
 _INTERPRETER_SEGMENT = 3
 
@@ -72,6 +73,7 @@ def copy_python(target: Path) -> str:
     # The interpreter knows its home by this directory; some builds have their modules linked in.
     (library / "lib-dynload").mkdir(exist_ok=True)
     copy_libraries(loader, [program, *library.rglob("*.so")], target / "lib")
+    _copy_late_libraries(loader, program, target / "lib")
     shutil.copy2(loader.resolve(), target / "lib" / loader.name)
     return loader.name
 
@@ -88,6 +90,17 @@ def copy_libraries(loader: Path, objects: Iterable[Path], target: Path) -> None:
         for name, path in _needs(loader, item):
             if not (target / name).exists():
                 shutil.copy2(Path(path).resolve(), target / name)
+
+
+def _copy_late_libraries(loader: Path, program: Path, target: Path) -> None:
+    """The C library loads these by itself when a thread ends, and ends the process where they are missing."""
+    home = next(
+        (Path(path).parent for name, path in _needs(loader, program) if name.startswith("libc.so")), None
+    )
+    for name in _LOADED_LATE:
+        if home is None or not (home / name).is_file():
+            raise CNIError(f"the library {name} is missing beside the C library, so it cannot be taken along")
+        shutil.copy2((home / name).resolve(), target / name)
 
 
 def loader_path() -> Path:

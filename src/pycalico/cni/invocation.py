@@ -30,6 +30,9 @@ class Stores(Protocol):
 
     def client(self, call: Invocation) -> Client: ...
 
+    def forget(self, call: Invocation) -> None:
+        """The next client of such a call is a new one."""
+
     def kubernetes(self, call: Invocation) -> Rest: ...
 
     def allocator(self, call: Invocation) -> Allocator: ...
@@ -62,6 +65,11 @@ class Invocation:
             self._client = self.stores.client(self)
         return self._client
 
+    def renew(self) -> None:
+        """What the datastore is reached with is read again."""
+        self.stores.forget(self)
+        self._client = None
+
     @property
     def allocator(self) -> Allocator:
         """Raises CNIError."""
@@ -70,6 +78,9 @@ class Invocation:
 
 class OneCall:
     """The stores of a process that lives for one call: nothing is kept."""
+
+    def forget(self, call: Invocation) -> None:
+        pass
 
     def allocator(self, call: Invocation) -> Allocator:
         return Allocator(call.client)

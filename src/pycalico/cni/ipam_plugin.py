@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pycalico.cni import addresses, entry, netconf, result
+from pycalico.cni import addresses, collection, entry, netconf, readiness, result
 from pycalico.cni.invocation import Invocation
 
 #: Where host-local keeps the addresses of the network that Calico's manifests name so.
@@ -15,6 +15,7 @@ _HOST_LOCAL = Path("/var/lib/cni/networks/k8s-pod-network")
 
 def add(call: Invocation) -> dict[str, Any]:
     """Assigns addresses; they carry their block's prefix length. Raises CNIError."""
+    readiness.await_nodename(call.config)
     node = netconf.node_name(call.config)
     wish = addresses.wish_of(call.config, call.arguments)
     assigned = addresses.assign(call, node, wish)
@@ -44,7 +45,7 @@ def upgrade(directory: Path = _HOST_LOCAL) -> int:
     return 1
 
 
-PLUGIN = entry.Plugin("calico-ipam", add, delete)
+PLUGIN = entry.Plugin("calico-ipam", add, delete, readiness.status, collection.collect)
 
 
 def main() -> None:

@@ -64,9 +64,10 @@ def become(given: bytes | None) -> None:
     """This process does the call itself; what was read already is its input."""
     give_back(given)
     sys.path[:0] = [place for place in PATH.split(":") if place]
-    # The package msgspec takes from it what the standard library has too, and loading it costs 7 ms.
-    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
     try:
+        from pycalico.base import lean  # noqa: PLC0415 - with an agent it is not needed
+
+        lean.load()
         from pycalico.cni.__main__ import main  # noqa: PLC0415 - with an agent it is not needed
     except ImportError as error:
         reason = str(error).replace('"', "'").encode()

@@ -49,15 +49,15 @@ class Pair(msgspec.Struct):
         return chosen or [_ANYWHERE[version]]
 
 
-def check_netns(path: str) -> None:
-    """Raises CNIError when ``path`` is no network namespace."""
+def check_netns(path: str, shown: str) -> None:
+    """Raises CNIError when ``path`` is no network namespace; ``shown`` is what the runtime calls it."""
     if not os.path.exists(path):  # noqa: PTH110 - the text of the runtime, not ours
-        raise CNIError(f'failed to Statfs "{path}": no such file or directory')
+        raise CNIError(f'failed to Statfs "{shown}": no such file or directory')
     try:
         with inside(path):
             pass
     except OSError as error:
-        raise CNIError(f'"{path}" is not a network namespace: {_reason(error)}') from error
+        raise CNIError(f'"{shown}" is not a network namespace: {_reason(error)}') from error
 
 
 @contextmanager

@@ -18,8 +18,9 @@ from pycalico.cni.errors import (
     CNIError,
 )
 
-#: What the plugins answer to VERSION, and accept.
+#: What the plugins answer to VERSION, as upstream's do.
 SUPPORTED_VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0")
+#: Accepted too: it has STATUS and GC.
 SPEC_VERSION = "1.1.0"
 _NAME = re.compile(r"^[a-zA-Z0-9_.\-]+$")
 _CONTAINER_ID = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.\-]*$")
@@ -119,7 +120,7 @@ def parse_config(data: bytes) -> NetConf:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         reason = jsonerror.flaw(text) or str(error)
         raise CNIError(f"error unmarshall network config: {reason}", DECODING_FAILURE) from error
-    if config.cniVersion not in SUPPORTED_VERSIONS:
+    if config.cniVersion not in (*SUPPORTED_VERSIONS, SPEC_VERSION):
         supported = " ".join(f'"{version}"' for version in SUPPORTED_VERSIONS)
         raise CNIError(
             "incompatible CNI versions",
@@ -179,31 +180,18 @@ def _pairs(text: str) -> dict[str, str]:
 
 
 def node_name(config: NetConf) -> str:
-    """This node's name: from the conflist, the file that calico-node writes, or the machine. Raises CNIError."""
-    path = Path(config.nodename_file)
-    if not config.nodename_file_optional and not config.nodename and not path.exists():
-        raise CNIError(
-            f"stat {path}: no such file or directory: check that the calico/node container is running "
-            "and has mounted /var/lib/calico/"
-        )
+    """This node's name: from the conflist, the file that calico-node writes, or the machine."""
     if config.nodename:
         return config.nodename
-    if path.exists():
-        return path.read_text()
+    try:
+        return Path(config.nodename_file).read_text()
+    except FileNotFoundError:
+        pass
     if config.hostname:
         return config.hostname
     import socket  # noqa: PLC0415 - the last resort only
 
     return socket.gethostname().lower()
-
-
-def check_nodename_file(config: NetConf) -> None:
-    """Without the file calico-node has not started on this node. Raises CNIError."""
-    if not config.nodename_file_optional and not Path(config.nodename_file).exists():
-        raise CNIError(
-            f"stat {config.nodename_file}: no such file or directory: check that the calico/node container is "
-            "running and has mounted /var/lib/calico/"
-        )
 
 
 def environment_of(config: NetConf, environ: Mapping[str, str]) -> dict[str, str]:

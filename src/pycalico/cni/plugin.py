@@ -16,24 +16,31 @@ from pycalico.api.v3.profile import Profile, ProfileSpec
 from pycalico.api.v3.workloadendpoint import IPNAT, WorkloadEndpoint, WorkloadEndpointSpec
 from pycalico.cni import (
     addresses,
+    collection,
+    deadline,
     delegate,
+    deletions,
     endpointwait,
     entry,
     hostlocal,
     links,
     netconf,
     podwishes,
+    readiness,
     result,
 )
-from pycalico.cni.errors import CNIError
+from pycalico.cni.errors import TRY_AGAIN, CNIError
 from pycalico.cni.invocation import HasRest, Invocation
 from pycalico.datastore.client import Client
 from pycalico.datastore.errors import AlreadyExists, Conflict, DatastoreError, NotFound
+from pycalico.datastore.kubernetes.core import Pod
 
 log = logging.getLogger(__name__)
 
 _MTU_FILE = Path("/var/lib/calico/mtu")
 _DELETE_TRIES = 5
+#: A DEL that takes longer is finished later: runtimes give up on slow ones and keep the pod.
+_DELETE_S = 6.0
 _CONTAINER_NAME = 11
 
 
@@ -43,13 +50,15 @@ _CONTAINER_NAME = 11
 def add(invocation: Invocation) -> dict[str, Any]:
     """Gives the container its interface and addresses; returns the CNI result. Raises CNIError."""
     call, config, arguments = Call(invocation), invocation.config, invocation.arguments
-    call.check_ready()
+    readiness.await_datastore(invocation, readiness.ADD_PATIENCE_S)
+    readiness.await_gates(config)
     if config.mtu == 0:
         config.mtu = _mtu_from_file()
     kind = config.dataplane_options.get("type", "")
     if kind:
         raise CNIError(f"Invalid dataplane type: {kind}")
-    existing = call.existing_endpoint()
+    # The first read that no memory answers.
+    existing = readiness.patiently(readiness.ADD_PATIENCE_S, call.existing_endpoint)
     if not arguments.is_kubernetes and existing is not None:
         return call.joined(existing)
     return call.networked(existing)
@@ -60,7 +69,7 @@ class Call:
 
     def __init__(self, invocation: Invocation) -> None:
         config, arguments = invocation.config, invocation.arguments
-        netconf.check_nodename_file(config)
+        readiness.await_nodename(config)
         self.invocation, self.config, self.arguments = invocation, config, arguments
         self.node = netconf.node_name(config)
         self.orchestrator = "k8s" if arguments.is_kubernetes else "cni"
@@ -70,6 +79,7 @@ class Call:
             else invocation.environ.get("CNI_TEST_NAMESPACE", "default")
         )
         self.workload = arguments.pod if arguments.is_kubernetes else arguments.container_id
+        self._core_pod: Pod | None = None
 
     @property
     def client(self) -> Client:
@@ -79,15 +89,6 @@ class Call:
     def uses_calico_ipam(self) -> bool:
         return self.config.ipam_type == "calico-ipam"
 
-    def check_ready(self) -> None:
-        """Raises CNIError while the datastore is locked or not initialised."""
-        try:
-            information = self.client.get(ClusterInformation, "default")
-        except DatastoreError as error:
-            raise CNIError(f"error getting ClusterInformation: {error}") from error
-        if information.spec.datastore_ready is False:
-            raise CNIError("Calico is currently not ready to process requests")
-
     def endpoint_name(self) -> str:
         return names.workload_endpoint(self.node, self.orchestrator, self.workload, self.ifname())
 
@@ -96,11 +97,16 @@ class Call:
         return "eth0" if self.orchestrator == "k8s" else self.arguments.ifname
 
     def existing_endpoint(self) -> WorkloadEndpoint | None:
+        prefix = names.workload_endpoint(self.node, self.orchestrator, self.workload, "")
         try:
-            prefix = names.workload_endpoint(self.node, self.orchestrator, self.workload, "")
+            if self.arguments.is_kubernetes and isinstance(self.client, HasRest):
+                # The pod is the endpoint, and wanted later on: it is read once.
+                self._core_pod = entry.find_pod(self.client.rest, self.namespace, self.workload)
+                found = entry.present_endpoint(self._core_pod) if self._core_pod is not None else None
+                return found if found is not None and found.metadata.name.startswith(prefix) else None
             listed = self.client.list(WorkloadEndpoint, self.namespace, name_prefix=prefix).items
         except DatastoreError as error:
-            raise CNIError(f"error listing endpoints: {error}") from error
+            raise CNIError.of(error, "error listing endpoints: ") from error
         return listed[0] if listed else None
 
     def joined(self, endpoint: WorkloadEndpoint) -> dict[str, Any]:
@@ -121,7 +127,7 @@ class Call:
             raise CNIError("policy type k8s needs K8S_POD_NAME and K8S_POD_NAMESPACE in CNI_ARGS")
         assigned = self._addresses(wishes, existing)
         try:
-            endpoint = self._endpoint(pod, assigned, wishes)
+            endpoint = self._endpoint(assigned, wishes)
             pair = links.Pair(
                 host=endpoint.spec.interface_name,
                 ifname=arguments.ifname,
@@ -133,7 +139,7 @@ class Call:
                 forwarding=config.container_settings.allow_ip_forwarding,
                 routes=self._routes(),
             )
-            links.check_netns(self.invocation.netns)
+            links.check_netns(self.invocation.netns, arguments.netns)
             endpoint.spec.mac = links.connect(pair)
             if not config.policy.type:
                 self._ensure_profile()
@@ -153,19 +159,19 @@ class Call:
         """The pod's metadata; None outside Kubernetes. Raises CNIError when there is no such pod."""
         if not self.arguments.is_kubernetes:
             return None
-        rest = entry.kubernetes(self.invocation)
-        self._rest = rest
-        try:
-            self._core_pod = entry.read_pod(rest, self.namespace, self.workload)
-        except DatastoreError as error:
-            raise CNIError(str(error)) from error
+        self._rest = entry.kubernetes(self.invocation)
+        if self._core_pod is None:
+            try:
+                self._core_pod = entry.read_pod(self._rest, self.namespace, self.workload)
+            except DatastoreError as error:
+                raise CNIError.of(error) from error
         return self._core_pod.metadata
 
     def _namespace_annotations(self) -> dict[str, str]:
         try:
             return entry.read_namespace(self._rest, self.namespace).metadata.annotations
         except DatastoreError as error:
-            raise CNIError(str(error)) from error
+            raise CNIError.of(error) from error
 
     def _addresses(self, wishes: podwishes.PodWishes, existing: WorkloadEndpoint | None) -> list[str]:
         """Single addresses in CIDR form (/32, /128)."""
@@ -220,7 +226,7 @@ class Call:
         try:
             return self.client.get(Node, node).status.pod_cidrs
         except DatastoreError as error:
-            raise CNIError(str(error)) from error
+            raise CNIError.of(error) from error
 
     def _routes(self) -> list[str]:
         if self.config.ipam_type != "host-local":
@@ -230,11 +236,9 @@ class Call:
             return [*own, "0.0.0.0/0", "::/0"]
         return own
 
-    def _endpoint(
-        self, pod: ObjectMeta | None, assigned: list[str], wishes: podwishes.PodWishes
-    ) -> WorkloadEndpoint:
+    def _endpoint(self, assigned: list[str], wishes: podwishes.PodWishes) -> WorkloadEndpoint:
         arguments = self.arguments
-        if pod is not None:
+        if self._core_pod is not None:
             endpoint = entry.endpoint_of(self._core_pod, self.node, self.config.policy.type)
             if not self.config.policy.type:
                 endpoint.spec.profiles = [self.config.name]
@@ -325,9 +329,36 @@ def _mtu_from_file() -> int:
 
 
 def delete(invocation: Invocation) -> None:
-    """Takes everything back; whatever is gone already is success. Raises CNIError."""
-    call, arguments = Call(invocation), invocation.arguments
-    call.check_ready()
+    """Takes everything back; whatever is gone already is success. Raises CNIError.
+
+    While the datastore is away, the interface goes at once, and what the datastore has is left to the node's agent.
+    """
+    call = Call(invocation)
+    try:
+        deadline.within(_DELETE_S, lambda: _finish(call, readiness.DEL_PATIENCE_S), "the deletion")
+    except CNIError as error:
+        if error.code != TRY_AGAIN:
+            raise
+        links.disconnect(invocation.netns, invocation.arguments.ifname)
+        try:
+            deletions.leave(invocation)
+        except OSError:
+            raise error from None
+        log.warning("%s; the node's agent will give back what %s has", error, call.workload)
+
+
+def finish_deletion(invocation: Invocation) -> None:
+    """What a DEL left: everything but the interface. Raises CNIError."""
+    _finish(Call(invocation), 0.0)
+
+
+def _finish(call: Call, patience_s: float) -> None:
+    readiness.await_datastore(call.invocation, patience_s)
+    _delete(call)
+
+
+def _delete(call: Call) -> None:
+    invocation, arguments = call.invocation, call.arguments
     if not arguments.is_kubernetes:
         failure = _released(call)
         _delete_endpoint(call)
@@ -363,7 +394,7 @@ def _delete_endpoint(call: Call) -> None:
             log.warning("WorkloadEndpoint %s does not exist, no need to clean it up", name)
             return
         except DatastoreError as error:
-            raise CNIError(str(error)) from error
+            raise CNIError.of(error) from error
         owner = endpoint.spec.container_id
         if owner and owner != call.arguments.container_id:
             log.warning("CNI_CONTAINERID does not match WorkloadEndpoint ContainerID, don't delete WEP.")
@@ -381,7 +412,7 @@ def _delete_endpoint(call: Call) -> None:
         except NotFound:
             return
         except DatastoreError as error:
-            raise CNIError(str(error)) from error
+            raise CNIError.of(error) from error
         return
     raise CNIError(
         f"error deleting endpoint: endpoint was modified before it could be deleted: "
@@ -399,7 +430,7 @@ def test(invocation: Invocation) -> None:
         raise CNIError("data store connection failed", 100, str(error)) from error
 
 
-PLUGIN = entry.Plugin("calico", add, delete, test)
+PLUGIN = entry.Plugin("calico", add, delete, readiness.status, collection.collect, test)
 
 
 def main() -> None:

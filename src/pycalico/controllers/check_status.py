@@ -1,4 +1,4 @@
-"""check-status: whether kube-controllers is ready, for the kubelet's probes."""
+"""check-status: whether kube-controllers is ready, or at least alive, for the kubelet's probes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from pycalico import CALICO_VERSION
-from pycalico.controllers import statusfile
+from pycalico.controllers import leakreport, statusfile
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -20,10 +20,15 @@ def run(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("-r", "--ready", action="store_true", help="Check readiness")
     parser.add_argument("-l", "--live", action="store_true", help="Check liveness")
+    parser.add_argument(
+        "--leaks", action="store_true", help="Show which addresses are thought leaked, why, and when they go"
+    )
     options = parser.parse_args(arguments)
     if options.version:
         print(CALICO_VERSION)
         return 0
+    if options.leaks:
+        return _show_leaks(options.file)
     if not (options.ready or options.live):
         print("No command specified to check-status")
         return 1
@@ -39,8 +44,27 @@ def run(arguments: Sequence[str]) -> int:
     if status.ready:
         print("Ready")
         return 0
+    if options.live and not options.ready and statusfile.age_s(options.file) < statusfile.LIVE_S:
+        # It says itself what it waits for: a new process would have to wait for the same.
+        print(f"Live; not ready: {status.reasons()}")
+        return 0
     print(status.reasons())
     return 1
+
+
+def _show_leaks(status_file: str) -> int:
+    path = leakreport.file_beside(status_file)
+    try:
+        report = leakreport.read(path)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        print(f"There is no report of leaks (this replica may not lead): open {path}: {reason}")
+        return 1
+    except msgspec.DecodeError as error:
+        print(f"Failed to read the report of leaks {path}: {error}")
+        return 1
+    sys.stdout.write(leakreport.table(report))
+    return 0
 
 
 def main() -> None:

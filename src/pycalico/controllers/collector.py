@@ -21,6 +21,7 @@ from pycalico.ipam.errors import IPAMError
 
 log = logging.getLogger(__name__)
 
+DRY_RUN = "dry run"
 _FIRST_DELAY_S = 1.0
 _MOST_DELAY_S = 30.0
 
@@ -38,7 +39,10 @@ class Fresh(Protocol):
 
 
 class Collector:
-    """``reclaimed`` is told of every address that was released (its block and node)."""
+    """``reclaimed`` is told of every address that was released (its block and node).
+
+    With ``dry_run`` everything is looked at and nothing is released.
+    """
 
     def __init__(
         self,
@@ -50,6 +54,7 @@ class Collector:
         reclaimed: Callable[[Block, str], None],
         node_released: Callable[[str], None],
         stopping: Callable[[], bool] = lambda: False,
+        dry_run: bool = False,
     ) -> None:
         self._view = view
         self._allocator = allocator
@@ -58,6 +63,7 @@ class Collector:
         self._reclaimed = reclaimed
         self._node_released = node_released
         self._stopping = stopping
+        self._dry_run = dry_run
         self._later: dict[str, tuple[float, Backoff]] = {}
 
     def collect(self, findings: Findings, now_s: float) -> bool:
@@ -66,6 +72,8 @@ class Collector:
         Raises Unavailable at once: there is no point in asking for the rest.
         """
         good = self._release_leaks(findings, now_s)
+        if self._dry_run:
+            return good
         self._release_empty_blocks(now_s)
         return self._release_nodes(findings, now_s) and good
 
@@ -85,7 +93,11 @@ class Collector:
                         extra=allocation.fields(),
                     )
                     leaks.mark_valid(allocation, now_s)
-            if not mine or not all(allocation.confirmed for allocation in mine):
+            used = next((allocation for allocation in mine if not allocation.confirmed), None)
+            for allocation in mine:
+                if used is not None or allocation.kept != DRY_RUN:
+                    allocation.kept = f"its handle has {used.address} as well" if used else ""
+            if not mine or used is not None:
                 log.debug("Some IPs with this handle are still valid, skipping %s", handle)
                 continue
             good = self._release(mine) and good
@@ -105,26 +117,34 @@ class Collector:
         if allocation.pod is None:
             return True
         pod = self._fresh.pod(*allocation.pod)
-        return leaks.holds(allocation, pod, findings.kubernetes_names.get(node))
+        alive = node not in findings.gone
+        return leaks.flaw(allocation, pod, findings.kubernetes_names.get(node), alive=alive) is None
 
     def _release(self, mine: list[Allocation]) -> bool:
+        if self._dry_run:
+            for allocation in mine:
+                if not allocation.kept:
+                    log.info("Would release leaked IP address (dry run)", extra=allocation.fields())
+                allocation.kept = DRY_RUN
+            return True
         for allocation in mine:
             log.info("Garbage collecting leaked IP address", extra=allocation.fields())
             try:
                 missing = self._allocator.release_ips([allocation.release()])
             except Conflict:
                 log.info("IP was given away again meanwhile, left as it is", extra=allocation.fields())
-                allocation.leaked_since_s, allocation.confirmed = None, False
+                allocation.clear()
                 continue
             except Unavailable:
                 raise
             except (DatastoreError, IPAMError) as error:
                 log.warning("Failed to release leaked IP: %s", error, extra=allocation.fields())
+                allocation.kept = f"releasing it failed: {error}"
                 return False
             if missing:
                 # Somebody else was faster. Should the feed not agree, suspicion starts anew.
                 log.debug("IP already released", extra=allocation.fields())
-                allocation.leaked_since_s, allocation.confirmed = None, False
+                allocation.clear()
                 continue
             block = self._view.blocks.get(allocation.block)
             if block is not None:

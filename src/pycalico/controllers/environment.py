@@ -62,6 +62,9 @@ class Environment(msgspec.Struct):
     workload_endpoint_workers: int = 1
     profile_workers: int = 1
     policy_workers: int = 1
+    #: Ours, beyond upstream's.
+    leader_election: bool | None = None
+    gc_dry_run: bool = False
 
 
 def parse_environment(environ: Mapping[str, str]) -> Environment:
@@ -89,6 +92,9 @@ def parse_environment(environ: Mapping[str, str]) -> Environment:
     found.profile_workers = _workers(environ, "PROFILE_WORKERS")
     found.policy_workers = _workers(environ, "POLICY_WORKERS")
     _workers(environ, "NODE_WORKERS")
+    if "LEADER_ELECTION" in environ:
+        found.leader_election = _boolean("LEADER_ELECTION", environ["LEADER_ELECTION"])
+    found.gc_dry_run = _boolean("IPAM_GC_DRY_RUN", environ.get("IPAM_GC_DRY_RUN", "false"))
     return found
 
 

@@ -56,6 +56,7 @@ class Health:
             except Exception:
                 log.exception("the health check failed")
                 good = False
+            self._status.touch()
             if good:
                 if timeout_s != _TIMEOUT_S:
                     timeout_s, probes = _TIMEOUT_S, None

@@ -34,7 +34,10 @@ AllocationID = tuple[str, IPAddress, int | None]
 
 
 class Allocation(msgspec.Struct, eq=False):
-    """One address in use, and what is suspected of it. Times are monotonic seconds."""
+    """One address in use, and what is suspected of it. Times are monotonic seconds.
+
+    ``why`` it is thought leaked, and what ``kept`` it although it is confirmed.
+    """
 
     address: IPAddress
     handle: str
@@ -43,6 +46,13 @@ class Allocation(msgspec.Struct, eq=False):
     block: str
     leaked_since_s: float | None = None
     confirmed: bool = False
+    why: str = ""
+    kept: str = ""
+
+    def clear(self) -> None:
+        """It is suspected no longer."""
+        self.leaked_since_s, self.confirmed = None, False
+        self.why = self.kept = ""
 
     @property
     def id(self) -> AllocationID:
@@ -166,11 +176,15 @@ class IPAMView:
         return sorted(set(self.by_node) | set(self.blocks_of))
 
     def confirmed(self) -> list[Allocation]:
+        return [allocation for allocation in self.suspected() if allocation.confirmed]
+
+    def suspected(self) -> list[Allocation]:
+        """Candidates and confirmed leaks."""
         return [
             allocation
             for block in self.blocks.values()
             for allocation in block.allocations.values()
-            if allocation.confirmed
+            if allocation.confirmed or allocation.leaked_since_s is not None
         ]
 
     def pool_of(self, block: Block) -> str:

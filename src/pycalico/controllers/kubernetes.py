@@ -8,17 +8,16 @@ from __future__ import annotations
 import ipaddress
 import logging
 from enum import Enum
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 import msgspec
 
-from pycalico.api.meta import ObjectMeta, R, Resource, ResourceList, kind_field
-from pycalico.datastore.client import Watch
+from pycalico.api.meta import ObjectMeta, Resource, kind_field
+from pycalico.controllers.source import KubernetesKind
 from pycalico.datastore.errors import DatastoreError
 from pycalico.datastore.kubernetes import core
 from pycalico.datastore.kubernetes.convert import pod as pod_convert
 from pycalico.datastore.kubernetes.rest import Rest, StatusError, path_of
-from pycalico.datastore.kubernetes.views import View
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ _NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
 
 
 class KubernetesPod(Resource):
-    """The little of a pod that garbage collection needs.
+    """The little of a pod that garbage collection and endpoints need; ``metadata.labels`` are the pod's.
 
     ``addresses`` are all that the pod may be using; None when that is not known (yet), which protects every
     address that IPAM holds for it.
@@ -37,6 +36,8 @@ class KubernetesPod(Resource):
     kind: str = kind_field("KubernetesPod")
     node: str = ""
     addresses: frozenset[IPAddress] | None = None
+    host_network: bool = False
+    service_account: str = ""
 
 
 class KubernetesNode(Resource):
@@ -63,24 +64,10 @@ class Cluster(Protocol):
 
 
 class KubernetesCluster:
-    """Over a real API server; also the ``Source`` of the feeds of KubernetesPod and KubernetesNode."""
+    """Over a real API server."""
 
     def __init__(self, rest: Rest) -> None:
         self._rest = rest
-        self._views: dict[str, View[Any, Any]] = {
-            "KubernetesPod": View(rest, "KubernetesPod", ("v1", "pods"), core.Pod, from_pod),
-            "KubernetesNode": View(rest, "KubernetesNode", ("v1", "nodes"), core.Node, _from_node),
-        }
-
-    def list(
-        self, kind: type[R], namespace: str = "", *, name_prefix: str = "", cached: bool = False
-    ) -> ResourceList[R]:
-        found = self._views[kind.__name__].list(namespace, name_prefix, cached=cached)
-        return cast("ResourceList[R]", found)
-
-    def watch(self, kind: type[R], namespace: str = "", *, revision: str = "", name: str = "") -> Watch[R]:
-        found = self._views[kind.__name__].watch(namespace, revision=revision, name=name)
-        return cast("Watch[R]", found)
 
     def pod(self, namespace: str, name: str) -> KubernetesPod | Existence:
         found = self._get(path_of("v1", "pods", namespace, name))
@@ -121,10 +108,16 @@ def from_pod(pod: core.Pod) -> KubernetesPod:
     meta = pod.metadata
     return KubernetesPod(
         metadata=ObjectMeta(
-            name=meta.name, namespace=meta.namespace, uid=meta.uid, resource_version=meta.resource_version
+            name=meta.name,
+            namespace=meta.namespace,
+            uid=meta.uid,
+            resource_version=meta.resource_version,
+            labels=meta.labels,
         ),
         node=pod.spec.node_name,
         addresses=_addresses(pod),
+        host_network=pod.spec.host_network,
+        service_account=pod.spec.service_account_name,
     )
 
 
@@ -173,3 +166,21 @@ def _from_node(node: core.Node) -> KubernetesNode:
             name=meta.name, uid=meta.uid, resource_version=meta.resource_version, labels=meta.labels
         )
     )
+
+
+PODS = KubernetesKind(
+    kind=KubernetesPod,
+    api="v1",
+    plural="pods",
+    core=core.Pod,
+    convert=from_pod,
+    blank=lambda meta: KubernetesPod(metadata=meta),
+)
+NODES = KubernetesKind(
+    kind=KubernetesNode,
+    api="v1",
+    plural="nodes",
+    core=core.Node,
+    convert=_from_node,
+    blank=lambda meta: KubernetesNode(metadata=meta),
+)

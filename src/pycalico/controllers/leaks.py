@@ -75,13 +75,20 @@ def examine(view: IPAMView, world: World, now_s: float, grace_s: float | None) -
                     extra=allocation.fields(),
                 )
                 in_use = True
-            elif holds(allocation, world.cached_pod(*allocation.pod), name):
+            elif (
+                why := flaw(allocation, pod := world.cached_pod(*allocation.pod), name, alive=alive)
+            ) is None:
                 in_use = True
                 mark_valid(allocation, now_s)
+            elif not alive and pod is not None and pod.addresses is None:
+                # The node may be back in a moment, and the pod get the address that it waits for.
+                if grace_s is not None:
+                    _mark_leaked(allocation, now_s, grace_s, why)
+                in_use = in_use or not allocation.confirmed
             elif not alive:
-                mark_confirmed(allocation, now_s)
+                mark_confirmed(allocation, now_s, f"{why}, node {node} is gone")
             elif grace_s is not None:
-                _mark_leaked(allocation, now_s, grace_s)
+                _mark_leaked(allocation, now_s, grace_s, why)
         if alive:
             for allocation in tunnels:
                 mark_valid(allocation, now_s)
@@ -93,25 +100,36 @@ def examine(view: IPAMView, world: World, now_s: float, grace_s: float | None) -
             )
             continue
         for allocation in tunnels:
-            mark_confirmed(allocation, now_s)
+            mark_confirmed(allocation, now_s, f"tunnel address of node {node}, which is gone")
         findings.releasable.append(node)
     return findings
 
 
-def holds(allocation: Allocation, pod: KubernetesPod | Existence | None, kubernetes_name: str | None) -> bool:
-    """Whether ``pod`` (None or GONE: there is none) may be using the address. In doubt it does."""
+def flaw(
+    allocation: Allocation,
+    pod: KubernetesPod | Existence | None,
+    kubernetes_name: str | None,
+    *,
+    alive: bool = True,
+) -> str | None:
+    """Why ``pod`` cannot be using the address; None when it may be. ``alive``: its node exists."""
+    shown = "/".join(allocation.pod or ())
     if pod is None or pod is Existence.GONE:
-        return False
+        return f"pod {shown} does not exist"
     if isinstance(pod, Existence):
-        return True
-    if pod.addresses is not None and parse_address(str(allocation.address)) in pod.addresses:
-        return True
+        return None
+    if pod.addresses is not None and (
+        allocation.address in pod.addresses or parse_address(str(allocation.address)) in pod.addresses
+    ):
+        return None
     if pod.node and kubernetes_name and pod.node != kubernetes_name:
-        log.info(
-            "Pod rescheduled on new node %s. Allocation no longer valid", pod.node, extra=allocation.fields()
-        )
-        return False
-    return pod.addresses is None
+        return f"pod {shown} runs on node {pod.node}"
+    if pod.addresses is None:
+        return None if alive else f"pod {shown} has no address yet, and its node is gone"
+    if not pod.addresses:
+        return f"pod {shown} has ended"
+    others = ", ".join(sorted(map(str, pod.addresses)))
+    return f"pod {shown} has another address: {others}"
 
 
 def mark_valid(allocation: Allocation, now_s: float) -> None:
@@ -121,10 +139,11 @@ def mark_valid(allocation: Allocation, now_s: float) -> None:
             now_s - allocation.leaked_since_s,
             extra=allocation.fields(),
         )
-    allocation.leaked_since_s, allocation.confirmed = None, False
+    allocation.clear()
 
 
-def mark_confirmed(allocation: Allocation, now_s: float) -> None:
+def mark_confirmed(allocation: Allocation, now_s: float, why: str) -> None:
+    allocation.why = why
     if allocation.confirmed:
         return
     if allocation.leaked_since_s is None:
@@ -135,9 +154,10 @@ def mark_confirmed(allocation: Allocation, now_s: float) -> None:
     allocation.confirmed = True
 
 
-def _mark_leaked(allocation: Allocation, now_s: float, grace_s: float) -> None:
+def _mark_leaked(allocation: Allocation, now_s: float, grace_s: float, why: str) -> None:
+    allocation.why = why
     if allocation.leaked_since_s is None:
         allocation.leaked_since_s = now_s
         log.info("Candidate IP leak", extra=allocation.fields())
     if grace_s > 0 and now_s - allocation.leaked_since_s > grace_s:
-        mark_confirmed(allocation, now_s)
+        mark_confirmed(allocation, now_s, why)

@@ -11,18 +11,23 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
 
 from pycalico import CALICO_VERSION
+from pycalico.api.v3.kubecontrollersconfiguration import KubeControllersConfiguration
 from pycalico.base import log as logs
 from pycalico.controllers import statusfile
 from pycalico.controllers.clusterinformation import ensure_initialized
 from pycalico.controllers.configfeed import ConfigFeed
-from pycalico.controllers.environment import BadEnvironment, parse_environment
-from pycalico.controllers.exposition import Exposition
+from pycalico.controllers.election import Election
+from pycalico.controllers.environment import BadEnvironment, Environment, parse_environment
+from pycalico.controllers.gate import GatedClient
 from pycalico.controllers.health import Health, Probes
-from pycalico.controllers.kubernetes import KubernetesCluster
-from pycalico.controllers.nodecontroller import NodeController
+from pycalico.controllers.leakreport import LeakFile
+from pycalico.controllers.parts import Parts
+from pycalico.controllers.runconfig import NAME as CONFIGURATION
 from pycalico.controllers.runconfig import RunConfig
 from pycalico.controllers.statusfile import StatusFile
 from pycalico.datastore.client import Client
@@ -36,6 +41,10 @@ log = logging.getLogger(__name__)
 _STARTUP_S = 60.0
 _STARTUP_RETRY_S = 5.0
 _AGENT = "calico-kube-controllers"
+#: A renewal that takes longer than this is worth another try.
+_ELECTION_READ_S = 3.0
+_LOOK_S = 0.2
+_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class Program:
@@ -46,6 +55,7 @@ class Program:
         self._environment = parse_environment(environ)
         self._datastore: DatastoreConfig = from_environment(environ)
         self._kdd = self._datastore.datastore_type == KUBERNETES
+        self._status_file = status_file
         self._status = StatusFile(status_file)
         self._configurations: queue.SimpleQueue[RunConfig | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
@@ -63,39 +73,43 @@ class Program:
         if not self._initialize(client):
             return 0
         self._status.set("Startup", ready=True)
-
-        feed = ConfigFeed(client, self._environment, self._configurations.put, kdd=self._kdd)
-        feed.start()
-        config = self._configurations.get()
-        if config is None:
-            return 0
-        logs.configure("kube-controllers", config.log_level)
         with contextlib.ExitStack() as running:
-            self._start(config, client, rest, running)
+            if health_wanted(client, self._environment):
+                health = Health(self._status, self._probes, kdd=self._kdd)
+                health.start()
+                running.callback(health.stop)
+            may_write = self._lead(running)
+            gated = cast("Client", GatedClient(client, may_write))
+            feed = ConfigFeed(gated, self._environment, self._configurations.put, kdd=self._kdd)
+            feed.start()
+            running.callback(feed.stop)
+            config = self._configurations.get()
+            if config is None:
+                return 0
+            logs.configure("kube-controllers", config.log_level)
+            leaks = LeakFile(self._status_file)
+            parts = Parts(config, client, gated, rest, may_write, leaks.write)
+            parts.start(running)
             if self._configurations.get() is not None:
                 log.warning("configuration changed; restarting")
             else:
                 log.info("Asked to end")
         return 0
 
-    def _start(self, config: RunConfig, client: Client, rest: Rest, running: contextlib.ExitStack) -> None:
-        exposition = Exposition(config.metrics_port)
-        if config.node is not None:
-            cluster = KubernetesCluster(rest)
-            controller = NodeController(config.node, client, cluster, cluster)
-            exposition.add(controller.metrics)
-            controller.start()
-            running.callback(controller.stop)
-        for name in config.mirrors:
-            if self._kdd:
-                log.info("controller %s has nothing to do with the Kubernetes datastore", name)
-        if config.health:
-            health = Health(self._status, self._probes, kdd=self._kdd)
-            health.start()
-            running.callback(health.stop)
-        exposition.start()
-        running.callback(exposition.stop)
-        log.info("Started")
+    def _lead(self, running: contextlib.ExitStack) -> Callable[[], bool]:
+        """Waits until this replica leads, or is to end; returns the question whether it still does."""
+        if self._environment.leader_election is False:
+            return lambda: True
+        election = Election(self._rest(_ELECTION_READ_S), lease_namespace(self._environ), self._lost)
+        election.start()
+        running.callback(election.stop)
+        while not election.wait(_LOOK_S) and not self._stopping.is_set():
+            pass
+        return election.may_write
+
+    def _lost(self) -> None:
+        log.warning("another replica leads now; ending")
+        self.stop()
 
     def _initialize(self, client: Client) -> bool:
         """False when asked to end meanwhile."""
@@ -119,12 +133,35 @@ class Program:
 
     def _probes(self, timeout_s: float) -> Probes:
         rest = self._rest(timeout_s)
+        # Loaded by those who have that datastore.
         if not self._kdd:
-            return Probes(open_client(self._datastore, self._environ), rest)
-        # The same short-lived connection serves both questions.
+            from pycalico.datastore.etcd.client import EtcdClient  # noqa: PLC0415
+
+            return Probes(EtcdClient(self._datastore, read_s=timeout_s), rest)
         from pycalico.datastore.kubernetes.client import KubernetesClient  # noqa: PLC0415
 
+        # The same short-lived connection serves both questions.
         return Probes(KubernetesClient(rest), rest)
+
+
+def health_wanted(client: Client, environment: Environment) -> bool:
+    """The environment's word, else the configuration's; a standby has to know it before it may write one."""
+    if environment.health is not None:
+        return environment.health
+    try:
+        return client.get(KubeControllersConfiguration, CONFIGURATION).spec.health_checks != "Disabled"
+    except DatastoreError:
+        return True
+
+
+def lease_namespace(environ: Mapping[str, str]) -> str:
+    """Where the replicas meet: their own namespace, or kube-system outside of pods."""
+    if environ.get("POD_NAMESPACE"):
+        return environ["POD_NAMESPACE"]
+    try:
+        return _OWN_NAMESPACE.read_text().strip() or "kube-system"
+    except OSError:
+        return "kube-system"
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> int:

@@ -17,43 +17,49 @@ from pycalico.api.v3.ippool import IPPool
 from pycalico.api.v3.node import Node
 from pycalico.base.backoff import Backoff
 from pycalico.base.duration import render_seconds
-from pycalico.controllers import leaks
+from pycalico.controllers import leakreport, leaks
 from pycalico.controllers.clusterinformation import NAME as CLUSTER
 from pycalico.controllers.collector import Collector
 from pycalico.controllers.hostendpoints import HostEndpoints
+from pycalico.controllers.informers import Informers
 from pycalico.controllers.ipammetrics import IPAMMetrics
 from pycalico.controllers.ipamview import Block, IPAMView
 from pycalico.controllers.kubernetes import Cluster, KubernetesNode, KubernetesPod
+from pycalico.controllers.leakreport import Leak
 from pycalico.controllers.nodekeeper import NodeKeeper
 from pycalico.controllers.nodesight import NodeSight
 from pycalico.controllers.runconfig import NodeConfig
 from pycalico.datastore.client import Client
 from pycalico.datastore.errors import DatastoreError
 from pycalico.ipam.allocator import Allocator
-from pycalico.syncer.feeds import Source
 from pycalico.syncer.syncer import Syncer, WatchSpec
 from pycalico.syncer.update import Update
 
 log = logging.getLogger(__name__)
 
 _PERIOD_S = 300.0
-#: A pass costs time in proportion to the addresses in use; this bounds its share of a core.
-_REST_PER_PASS = 4.0
+#: A look costs time in proportion to the addresses in use; this bounds its share of a core. Releasing is waiting
+#: for the datastore, and does not count.
+_REST_PER_LOOK = 4.0
 _LEAST_REST_S = 0.2
 _CALICO_KINDS = (ClusterInformation, IPAMBlock, IPPool, Node, HostEndpoint)
 _KUBERNETES_KINDS = (KubernetesNode, KubernetesPod)
 
 
 class NodeController:
-    """``source`` feeds KubernetesNode and KubernetesPod, ``cluster`` answers fresh reads of them."""
+    """``informers`` feed KubernetesNode and KubernetesPod, ``cluster`` answers fresh reads of them.
+
+    ``report`` is given what is thought leaked, after every look.
+    """
 
     def __init__(
         self,
         config: NodeConfig,
         client: Client,
-        source: Source,
+        informers: Informers,
         cluster: Cluster,
         *,
+        report: Callable[[list[Leak]], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
@@ -61,7 +67,7 @@ class NodeController:
         self._stopping = threading.Event()
         self._news = threading.Event()
         self._calico = Syncer(client, [WatchSpec(kind) for kind in _CALICO_KINDS], self._news.set)
-        self._kubernetes = Syncer(source, [WatchSpec(kind) for kind in _KUBERNETES_KINDS], self._news.set)
+        self._kubernetes = informers.subscribe(_KUBERNETES_KINDS, self._news.set)
         self.metrics = IPAMMetrics()
         self._view = IPAMView()
         self._sight = NodeSight(client, cluster)
@@ -77,7 +83,9 @@ class NodeController:
             reclaimed=self._count_reclaimed,
             node_released=self.metrics.node_released,
             stopping=self._stopping.is_set,
+            dry_run=config.gc_dry_run,
         )
+        self._report = report
         grace_s = config.leak_grace_s
         self._period_s = grace_s / 2 if grace_s and grace_s > 0 else _PERIOD_S
         self._retry = Backoff(1.0, 30.0)
@@ -90,13 +98,11 @@ class NodeController:
     def start(self) -> None:
         log.info("Will run periodic IPAM sync every %s", render_seconds(self._period_s))
         self._calico.start()
-        self._kubernetes.start()
         threading.Thread(target=self._run, daemon=True, name="node-controller").start()
 
     def stop(self) -> None:
         self._stopping.set()
         self._calico.stop()
-        self._kubernetes.stop()
         self._news.set()
 
     def _run(self) -> None:
@@ -176,13 +182,22 @@ class NodeController:
             return
         try:
             findings = leaks.examine(self._view, self._sight, now_s, self._config.leak_grace_s)
+            looked_s = self._clock() - now_s
             good = self._collector.collect(findings, now_s)
         except DatastoreError as error:
             log.warning("error syncing IPAM data: %s", error)
-            good = False
+            good, looked_s = False, 0.0
         self.metrics.update(self._view, self._sight.nodes())
         ended_s = self._clock()
-        self._pass_not_before_s = ended_s + max(_LEAST_REST_S, (ended_s - now_s) * _REST_PER_PASS)
+        grace_s = self._config.leak_grace_s
+        suspected = self._view.suspected()
+        dry_run = self._config.gc_dry_run
+        self._report(leakreport.build(self._view, suspected, ended_s, grace_s, dry_run=dry_run))
+        ripe_s = leakreport.next_ripe_s(suspected, grace_s)
+        if ripe_s is not None:
+            # A leak is freed when its time has come, not a period later.
+            self._pass_due_s = min(self._pass_due_s, ripe_s)
+        self._pass_not_before_s = ended_s + max(_LEAST_REST_S, looked_s * _REST_PER_LOOK)
         if good:
             self._retry.reset()
         else:

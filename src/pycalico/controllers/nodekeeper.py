@@ -12,6 +12,8 @@ from pycalico.controllers.kubernetes import Existence, KubernetesNode
 from pycalico.controllers.nodesight import NodeSight, kubernetes_name
 from pycalico.datastore.client import Client
 from pycalico.datastore.errors import DatastoreError, NotFound, Unavailable
+from pycalico.datastore.typed import TypedClient
+from pycalico.ipam.allocator import Allocator
 
 log = logging.getLogger(__name__)
 
@@ -113,5 +115,7 @@ class NodeKeeper:
         if proof is Existence.UNKNOWN:
             raise Unavailable(f"cannot tell whether its Kubernetes node {kubernetes_name(current)} is gone")
         if proof is Existence.GONE:
-            self._client.delete(Node, name, revision=current.metadata.resource_version)
+            # With what belongs to it: endpoints, tunnel addresses, blocks, peers, configuration of its own.
+            whole = TypedClient(self._client, lambda: Allocator(self._client))
+            whole.delete(Node, name, revision=current.metadata.resource_version)
             log.info("Deleted Calico node %s, whose Kubernetes node is gone", name)

@@ -41,6 +41,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     sync_labels: bool = False
     delete_nodes: bool = False
     leak_grace_s: float | None = None
+    gc_dry_run: bool = False
 
 
 class MirrorConfig(msgspec.Struct, frozen=True):
@@ -156,6 +157,7 @@ def _node(environment: Environment, section: NodeControllerConfig | None, *, kdd
         sync_labels=labels and not kdd,
         delete_nodes=not kdd,
         leak_grace_s=None if grace is None else _seconds("leakGracePeriod", grace, _GRACE_S),
+        gc_dry_run=environment.gc_dry_run,
     )
 
 

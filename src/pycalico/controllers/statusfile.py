@@ -6,6 +6,7 @@ import logging
 import os
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,8 @@ import msgspec
 log = logging.getLogger(__name__)
 
 DEFAULT_FILE = "/status/status.json"
+#: A process that looks after its health touches the file at least this often.
+LIVE_S = 90.0
 
 
 class Condition(msgspec.Struct, frozen=True, rename="pascal"):
@@ -39,6 +42,11 @@ def read(path: str) -> Status:
     return msgspec.json.decode(Path(path).read_bytes(), type=Status)
 
 
+def age_s(path: str) -> float:
+    """Since the process last wrote or touched it, by the wall clock. Raises OSError."""
+    return max(0.0, time.time() - Path(path).stat().st_mtime)
+
+
 class StatusFile:
     """Thread-safe; written only on change, and always whole."""
 
@@ -58,24 +66,35 @@ class StatusFile:
             except OSError as error:
                 log.warning("Failed to write status file %s: %s", self._path, error.strerror or error)
 
+    def touch(self) -> None:
+        """A sign of life."""
+        try:
+            os.utime(self._path)
+        except OSError as error:
+            log.debug("cannot touch status file %s: %s", self._path, error)
+
     def ready(self, name: str) -> bool:
         with self._lock:
             return self._status.readiness.get(name, Condition(ready=False)).ready
 
     def _write(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        data = msgspec.json.encode(self._status)
-        try:
-            descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".status-")
-        except PermissionError:
-            # Images that hand us the file but not its directory.
-            self._path.write_bytes(data)
-            return
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(data)
-            os.chmod(temporary, 0o644)  # noqa: PTH101 - of a bare name
-            os.replace(temporary, self._path)  # noqa: PTH105
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(self._path, msgspec.json.encode(self._status))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Readers see the old file or the new one. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".status-")
+    except PermissionError:
+        # Images that hand us the file but not its directory.
+        path.write_bytes(data)
+        return
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+        os.chmod(temporary, 0o644)  # noqa: PTH101 - of a bare name
+        os.replace(temporary, path)  # noqa: PTH105
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise

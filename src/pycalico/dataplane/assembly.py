@@ -5,22 +5,28 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
 
 from pycalico.dataplane.config import DataplaneConfig
-from pycalico.dataplane.drivers import backend, tunnels
+from pycalico.dataplane.drivers import backend, choice, leftovers, tunnels
 from pycalico.dataplane.drivers.chains import Chains
 from pycalico.dataplane.drivers.conntrack import ConntrackCleaner
 from pycalico.dataplane.drivers.ipsets import IPSets
 from pycalico.dataplane.drivers.iptables import Options, Table
+from pycalico.dataplane.drivers.leftovers import Leftovers
 from pycalico.dataplane.drivers.neighbours import Entries
+from pycalico.dataplane.drivers.nft.generation import Generation
+from pycalico.dataplane.drivers.nft.table import NftTable
+from pycalico.dataplane.drivers.nft.wishes import NativeChains
 from pycalico.dataplane.drivers.routes import Ownership, Routes
 from pycalico.dataplane.drivers.settings import Setting, Settings
 from pycalico.dataplane.drivers.status_files import StatusFiles
 from pycalico.dataplane.drivers.tunnels import Tunnel, Tunnels
-from pycalico.dataplane.managers.plane import TABLES, MTUs, Plane, SetWishes
+from pycalico.dataplane.managers.native_sets import NativeSetWishes
+from pycalico.dataplane.managers.plane import TABLES, MTUs, Plane, Sets, SetWishes
 from pycalico.dataplane.managers.vxlan import cluster_protocol
 from pycalico.dataplane.rules.context import RuleContext
 from pycalico.dataplane.rules.marks import allocate
@@ -36,7 +42,10 @@ _LOCK_TIMEOUT_S = 10
 
 
 class Assembly(msgspec.Struct):
-    """All that the engine drives. ``tables`` and ``routes`` are in no order of writing: that is ``stages``."""
+    """All that the engine drives. ``tables`` and ``routes`` are in no order of writing: that is ``stages``.
+
+    ``natives`` are nftables' tables; where there are any, ``tables`` and ``sets``, which are iptables', are empty.
+    """
 
     planes: list[Plane]
     stages: list[Stage]
@@ -44,9 +53,23 @@ class Assembly(msgspec.Struct):
     sets: list[Reconciler[Any, Any, Any]]
     routes: dict[int, Reconciler[Any, Any, Any]]
     links: list[Reconciler[Any, Any, Any]]
+    natives: list[Reconciler[Any, Any, Any]]
+    channels: ExitStack
+    generation: Generation
+    leftovers: Leftovers
     status_files: Reconciler[Any, Any, Any] | None
     cleaner: ConntrackCleaner
     backend: str
+    note: str
+
+    @property
+    def rules(self) -> list[Reconciler[Any, Any, Any]]:
+        """Whatever holds rules and sets."""
+        return [*self.natives, *self.tables, *self.sets]
+
+    def close(self) -> None:
+        self.cleaner.close()
+        self.channels.close()
 
 
 def families(config: DataplaneConfig) -> tuple[int, ...]:
@@ -60,10 +83,15 @@ def families(config: DataplaneConfig) -> tuple[int, ...]:
 
 
 def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs) -> Assembly:
-    """Raises ValueError for a configuration that cannot work."""
+    """Raises ValueError for a configuration that cannot work, NftablesUnfit (one too) where the kernel lacks it."""
     found = features.detect(config.feature_overrides)
     wanted = families(config)
-    variant = backend.choose(config.iptables_backend, wanted)
+    chosen = choice.choose(config.nftables_mode, wanted)
+    config = config.for_nftables() if chosen.native else config
+    variant = "nftables" if chosen.native else backend.choose(config.iptables_backend, wanted)
+    generation = Generation()
+    channels = ExitStack()
+    channels.callback(generation.close)
     cleaner = ConntrackCleaner()
     tunnel_target = Tunnels(
         interfaces, config.ipip_clean_up, config.feature_overrides.get("ChecksumOffloadBroken", True)
@@ -83,6 +111,7 @@ def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs) -> Ass
     sets: list[Reconciler[Any, Any, Any]] = []
     routes: dict[int, Reconciler[Any, Any, Any]] = {}
     entries: list[Reconciler[Any, Any, Any]] = []
+    natives: list[Reconciler[Any, Any, Any]] = []
     for family in wanted:
         context = RuleContext(
             config,
@@ -90,20 +119,17 @@ def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs) -> Ass
             family,
             found.snat_fully_random,
             found.masquerade_fully_random,
+            native=chosen.native,
         )
-        plane = _plane(context, interfaces, mtus, cleaner, tunnel_links, settings)
-        programs = backend.programs(family, variant)
-        options = Options(
-            config.chain_insert_mode.lower() == "insert", _wait(config, variant, found.restore_waits)
-        )
-        for table in TABLES:
-            reconciler: Reconciler[Any, Any, Any] = Reconciler(
-                f"iptables {table} v{family}", Table(table, programs, options)
+        if chosen.native:
+            chains, set_wishes = _use_nftables(context, generation, natives, channels)
+        else:
+            options = Options(
+                config.chain_insert_mode.lower() == "insert", _wait(config, variant, found.restore_waits)
             )
-            tables.append(reconciler)
-            plane.tables[table] = Chains(reconciler)
+            chains, set_wishes = _use_iptables(context, variant, options, tables, sets)
+        plane = _plane(context, interfaces, mtus, cleaner, tunnel_links, settings, chains, set_wishes)
         planes.append(plane)
-        sets.append(plane.sets.reconciler)
         routes[family] = plane.route_reconciler
         entries += [plane.neighbours, plane.tunnel_neighbours, plane.forwarding]
 
@@ -112,6 +138,7 @@ def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs) -> Ass
         files = Reconciler("status files", StatusFiles(config.endpoint_status_path))
     stages = [
         Stage("links", [tunnel_links, settings]),
+        Stage("nftables", natives),
         Stage("IP sets", sets, deletes=False),
         Stage("routes", [*entries, *routes.values()] if config.route_sync else entries),
         Stage("iptables", tables),
@@ -119,8 +146,57 @@ def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs) -> Ass
         Stage("IP set removal", sets, puts=False),
     ]
     return Assembly(
-        planes, stages, tables, sets, routes, [tunnel_links, settings, *entries], files, cleaner, variant
+        planes,
+        stages,
+        tables,
+        sets,
+        routes,
+        [tunnel_links, settings, *entries],
+        natives,
+        channels,
+        generation,
+        leftovers.of_iptables(wanted) if chosen.native else leftovers.of_nftables(wanted),
+        files,
+        cleaner,
+        variant,
+        chosen.note,
     )
+
+
+def _use_nftables(
+    context: RuleContext,
+    generation: Generation,
+    natives: list[Reconciler[Any, Any, Any]],
+    channels: ExitStack,
+) -> tuple[dict[str, Chains], Sets]:
+    """Adds to ``natives`` and, what is to be closed, to ``channels``."""
+    target = NftTable(context.family, generation)
+    channels.callback(target.close)
+    native: Reconciler[Any, Any, Any] = Reconciler(f"nftables v{context.family}", target)
+    target.wanted = lambda: native.delta.wanted
+    natives.append(native)
+    return {table: NativeChains(native, table) for table in TABLES}, NativeSetWishes(context, native)
+
+
+def _use_iptables(
+    context: RuleContext,
+    variant: str,
+    options: Options,
+    tables: list[Reconciler[Any, Any, Any]],
+    sets: list[Reconciler[Any, Any, Any]],
+) -> tuple[dict[str, Chains], Sets]:
+    """Adds to ``tables`` and ``sets``."""
+    programs = backend.programs(context.family, variant)
+    chains = {}
+    for table in TABLES:
+        reconciler: Reconciler[Any, Any, Any] = Reconciler(
+            f"iptables {table} v{context.family}", Table(table, programs, options)
+        )
+        tables.append(reconciler)
+        chains[table] = Chains(reconciler)
+    held: Reconciler[Any, Any, Any] = Reconciler(f"IP sets v{context.family}", IPSets(context.family))
+    sets.append(held)
+    return chains, SetWishes(context, held)
 
 
 def _plane(
@@ -130,6 +206,8 @@ def _plane(
     cleaner: ConntrackCleaner,
     tunnel_links: Reconciler[str, Tunnel, Tunnel],
     settings: Reconciler[str, Setting, str],
+    chains: dict[str, Chains],
+    set_wishes: Sets,
 ) -> Plane:
     config, family = context.config, context.family
     owns = Ownership(
@@ -151,8 +229,8 @@ def _plane(
     return Plane(
         context=context,
         interfaces=interfaces,
-        tables={},
-        sets=SetWishes(context, Reconciler(f"IP sets v{family}", IPSets(family))),
+        tables=chains,
+        sets=set_wishes,
         routes=Desired(routes.want, routes.unwant),
         route_reconciler=routes,
         neighbours=neighbours,

@@ -38,6 +38,16 @@ class DataplaneConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Names, or regular expressions between slashes, whose addresses are not the host's own."""
     mtu_interface_pattern: str = r"^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)"
 
+    # ---- nftables
+    nftables_mode: str = "Auto"
+    """NFTablesMode: Enabled, Disabled, or Auto (as kube-proxy does)."""
+    nftables_refresh_s: float = 180.0
+    nftables_mark_mask: int = 0xFFFF0000
+    nftables_filter_allow_action: str = "ACCEPT"
+    nftables_mangle_allow_action: str = "ACCEPT"
+    nftables_filter_deny_action: str = "DROP"
+    """Twins of iptables' parameters, which they replace where nftables is used."""
+
     # ---- iptables
     iptables_backend: str = "auto"
     """auto, legacy or nft."""
@@ -138,6 +148,15 @@ class DataplaneConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Where the pods' MTU is written for CNI; empty: nowhere."""
     endpoint_status_path: str = ""
     """EndpointStatusPathPrefix."""
+
+    def for_nftables(self) -> DataplaneConfig:
+        return msgspec.structs.replace(
+            self,
+            mark_mask=self.nftables_mark_mask,
+            filter_allow_action=self.nftables_filter_allow_action,
+            mangle_allow_action=self.nftables_mangle_allow_action,
+            filter_deny_action=self.nftables_filter_deny_action,
+        )
 
     def route_source(self, family: int) -> str:
         return self.route_source_ipv4 if family == 4 else self.route_source_ipv6

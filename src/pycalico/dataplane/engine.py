@@ -16,23 +16,29 @@ from pycalico.calc.messages import InSync, Message, WorkloadEndpointID
 from pycalico.dataplane import mtu, schedule
 from pycalico.dataplane.assembly import Assembly, assemble
 from pycalico.dataplane.config import DataplaneConfig
+from pycalico.dataplane.drivers.chains import OUR_CHAIN
+from pycalico.dataplane.drivers.choice import NftablesUnfit
+from pycalico.dataplane.drivers.iptables import BUILT_IN, Table
+from pycalico.dataplane.drivers.nft import features as nft_features
 from pycalico.dataplane.drivers.routes import Routes
-from pycalico.dataplane.managers.plane import InterfacesChanged, Manager
+from pycalico.dataplane.managers.plane import TABLES, InterfacesChanged, Manager, MTUs
 from pycalico.dataplane.managers.registry import make_managers
 from pycalico.dataplane.managers.status import OnStatus, StatusManager, file_name
 from pycalico.kernel import rtnetlink
 from pycalico.kernel.ifmonitor import InterfaceMonitor
 from pycalico.kernel.interfaces import Interfaces
 from pycalico.kernel.netlink import NetlinkError, Route
+from pycalico.kernel.nftmonitor import Change, NftMonitor
 from pycalico.reconcile.pipeline import Job, Pipeline
 
 log = logging.getLogger(__name__)
 
 _BATCH_MOST = 100
 _BATCH_S = 0.01
-_IDLE_S = 1.0
+_IDLE_S = 5.0
 _WORKERS = 8
 _HOST_CHECK_S = 30.0
+_UNFIT_WAIT_S = 10.0
 _IPVS_DEVICE = "kube-ipvs0"
 
 
@@ -68,6 +74,8 @@ class Status(msgspec.Struct, frozen=True):
     applications: int
     last_apply_s: float
     failures: tuple[Failure, ...]
+    backend: str = ""
+    note: str = ""
 
 
 class Dataplane:
@@ -93,6 +101,7 @@ class Dataplane:
         self._events: deque[tuple[Route, bool]] = deque()
         self._changed_interfaces: set[str] = set()
         self._lost_events = False
+        self._table_changes: dict[tuple[int, str, int], str] = {}
         self._wake = threading.Condition()
         self._interfaces = Interfaces(self._interfaces_changed)
         self._saw_in_sync = False
@@ -103,6 +112,9 @@ class Dataplane:
         self._next_host_check_s = time.monotonic() + _HOST_CHECK_S
         self._status = Status(False, False, 0.0, 0.0, 0, 0, 0.0, ())
         self.assembly: Assembly | None = None
+        #: Seconds of all applications; batches of messages and of interface changes, as (batches, content).
+        self.applied_s = 0.0
+        self.message_batches = self.interface_batches = (0, 0)
 
     # ---- from other threads
 
@@ -129,6 +141,19 @@ class Dataplane:
             self._lost_events = True
             self._wake.notify()
 
+    def _tables_changed(self, changes: list[Change]) -> None:
+        with self._wake:
+            for change in changes:
+                ours = change.table in BUILT_IN and (not change.chain or OUR_CHAIN.match(change.chain))
+                if ours or change.chain in BUILT_IN.get(change.table, ()):
+                    self._table_changes[change.family, change.table, change.pid] = change.program
+            self._wake.notify()
+
+    def _table_changes_lost(self) -> None:
+        with self._wake:
+            self._table_changes |= {(family, table, 0): "" for family in (4, 6) for table in TABLES}
+            self._wake.notify()
+
     # ---- the loop
 
     def run(self, stop: threading.Event) -> None:
@@ -147,10 +172,14 @@ class Dataplane:
             self._interfaces.load()
         except NetlinkError as error:
             raise DataplaneError(f"cannot read the interfaces: {error}") from None
-        self._set_up()
+        if not self._set_up(stop):
+            return
         ended = threading.Event()
         watcher = threading.Thread(target=monitor.run, args=(ended,), name="interfaces", daemon=True)
         watcher.start()
+        if self.assembly is not None and self.assembly.backend == "nft":
+            tables = NftMonitor(self._tables_changed, self._table_changes_lost)
+            threading.Thread(target=tables.run, args=(ended,), name="tables", daemon=True).start()
         workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="apply")
         try:
             self._loop(stop, workers)
@@ -159,14 +188,17 @@ class Dataplane:
             workers.shutdown(wait=True)
             rtnetlink.close()
             if self.assembly:
-                self.assembly.cleaner.close()
+                self.assembly.close()
 
-    def _set_up(self) -> None:
+    def _set_up(self, stop: threading.Event) -> bool:
+        """False when ``stop`` was set before there was a dataplane that works."""
         self._host_mtu = mtu.host_mtu(self._links(), self.config.mtu_interface_pattern)
         mtus = mtu.decide(self.config, self._host_mtu)
         if self.config.mtu_file:
             mtu.write_file(self.config.mtu_file, mtus.pod)
-        self.assembly = assemble(self.config, self._interfaces, mtus)
+        self.assembly = self._assemble(stop, mtus)
+        if self.assembly is None:
+            return False
         for plane in self.assembly.planes:
             self._managers += make_managers(plane)
         skipped = (self.config.interface_prefixes, self.config.interface_exclude)
@@ -178,6 +210,24 @@ class Dataplane:
         self._handle(InterfacesChanged(frozenset(self._interfaces.names())))
         for name in self._interfaces.names():
             self._note_fresh(name, time.monotonic())
+        return True
+
+    def _assemble(self, stop: threading.Event, mtus: MTUs) -> Assembly | None:
+        """Waits, saying why in readiness, for a kernel that can do what was asked for; what is there stays."""
+        while True:
+            try:
+                made = assemble(self.config, self._interfaces, mtus)
+            except NftablesUnfit as error:
+                log.error("%s", error)
+                failure = Failure("nftables", "", str(error), time.monotonic(), 1)
+                self._status = msgspec.structs.replace(self._status, failures=(failure,))
+                if self._on_alive:
+                    self._on_alive()
+                if stop.wait(_UNFIT_WAIT_S):
+                    return None
+                continue
+            self._status = msgspec.structs.replace(self._status, backend=made.backend, note=made.note)
+            return made
 
     def _links(self) -> list[Any]:
         found = (self._interfaces.get(name) for name in self._interfaces.names())
@@ -190,6 +240,8 @@ class Dataplane:
         timers = schedule.make(
             self.config,
             time.monotonic(),
+            assembly.generation,
+            natives=assembly.natives,
             tables=assembly.tables,
             sets=assembly.sets,
             routes=assembly.routes.values(),
@@ -223,7 +275,13 @@ class Dataplane:
             self._wake.wait_for(lambda: stop.is_set() or self._has_news(), at_most_s)
 
     def _has_news(self) -> bool:
-        return bool(self._queue or self._events or self._changed_interfaces or self._lost_events)
+        return bool(
+            self._queue
+            or self._events
+            or self._changed_interfaces
+            or self._lost_events
+            or self._table_changes
+        )
 
     # ---- what came in
 
@@ -236,13 +294,19 @@ class Dataplane:
                 names, self._changed_interfaces = self._changed_interfaces, set()
                 events, self._events = self._events, deque()
                 lost, self._lost_events = self._lost_events, False
+                changes, self._table_changes = self._table_changes, {}
+            if batch:
+                self.message_batches = _one_more(self.message_batches, len(batch))
             if names:
+                self.interface_batches = _one_more(self.interface_batches, len(names))
                 self._take_interfaces(names)
             for route, present in events:
                 self._take_route(route, present)
             if lost and self.assembly:
                 for reconciler in (*self.assembly.routes.values(), *self.assembly.links):
                     reconciler.resync()
+            if changes:
+                self._take_table_changes(changes)
             for message in batch:
                 self._handle(message)
             if not batch or time.monotonic() - started > _BATCH_S:
@@ -301,6 +365,12 @@ class Dataplane:
         self._next_host_check_s = now_s + _HOST_CHECK_S
         if (self._interfaces.get(_IPVS_DEVICE) is not None) != self.config.kube_ipvs:
             raise RestartNeeded(f"{_IPVS_DEVICE} {'went' if self.config.kube_ipvs else 'appeared'}")
+        if self.config.nftables_mode == "Auto" and self.assembly and not self.assembly.note:
+            native = nft_features.kube_proxy_uses_nftables(
+                tuple(plane.family for plane in self.assembly.planes)
+            )
+            if native != bool(self.assembly.natives):
+                raise RestartNeeded(f"kube-proxy {'uses' if native else 'no longer uses'} nftables")
         now_mtu = mtu.smallest(self._links(), self.config.mtu_interface_pattern)
         if now_mtu not in {None, self._host_mtu}:
             raise RestartNeeded(f"the host's MTU changed from {self._host_mtu} to {now_mtu}")
@@ -323,6 +393,17 @@ class Dataplane:
             if wanted or not target.is_fresh(route.oif):
                 reconciler.resync()
 
+    def _take_table_changes(self, changes: dict[tuple[int, str, int], str]) -> None:
+        """What our own programs write comes back to us too."""
+        assert self.assembly is not None  # noqa: S101
+        for reconciler in self.assembly.tables:
+            table = cast("Table", reconciler.target)
+            for (family, name, pid), program in changes.items():
+                if (family, name) == (table.programs.family, table.name) and pid not in table.writers:
+                    by = f"{program} ({pid})" if program else "somebody"
+                    log.info("%s was changed by %s: looking at it", reconciler.label, by)
+                    reconciler.resync()
+
     # ---- what goes out
 
     def _apply(self, pipeline: Pipeline, now_s: float) -> None:
@@ -337,7 +418,11 @@ class Dataplane:
             ) from error
         self._raise_for_iptables()
         self._report()
+        # Before this dataplane judges all packets the other one must.
+        if not self.assembly.leftovers.done and all(item.in_sync for item in self.assembly.rules):
+            self.assembly.leftovers.run(now_s)
         took_s = time.monotonic() - started
+        self.applied_s += took_s
         first = not self._status.started
         self._status = msgspec.structs.replace(
             self._status,
@@ -349,14 +434,17 @@ class Dataplane:
             failures=self._failures(pipeline),
         )
         if first:
-            log.info("first application done in %.3f s with iptables %s", took_s, self.assembly.backend)
+            with_what = (
+                self.assembly.backend if self.assembly.natives else f"iptables {self.assembly.backend}"
+            )
+            log.info("first application done in %.3f s with %s", took_s, with_what)
             if self._on_in_sync:
                 self._on_in_sync()
 
     def _raise_for_iptables(self) -> None:
         """The table has tried many times already: a fresh process may do better, and must not claim to be well."""
         assert self.assembly is not None  # noqa: S101
-        for table in self.assembly.tables:
+        for table in (*self.assembly.tables, *self.assembly.natives):
             if table.error:
                 raise DataplaneError(table.error.reason)
 
@@ -386,6 +474,10 @@ class Dataplane:
             for key, failure in item.failures.items():
                 found.append(Failure(item.label, str(key), failure.reason, failure.since_s, failure.tries))
         return tuple(found)
+
+
+def _one_more(batches: tuple[int, int], size: int) -> tuple[int, int]:
+    return batches[0] + 1, batches[1] + size
 
 
 def _at_once(workers: ThreadPoolExecutor, jobs: Sequence[Job]) -> list[bool]:

@@ -41,11 +41,12 @@ class NotSupported(DatastoreError):
 
 
 class Unauthorized(DatastoreError):
-    """The credentials were refused."""
+    """The credentials were refused; ``forbidden`` says that they are known, and lack the right."""
 
-    def __init__(self, cause: str) -> None:
+    def __init__(self, cause: str, *, forbidden: bool = False) -> None:
         super().__init__(f"connection is unauthorized: {cause}")
         self.cause = cause
+        self.forbidden = forbidden
 
 
 class RevisionExpired(DatastoreError):

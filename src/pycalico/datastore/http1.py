@@ -46,12 +46,19 @@ class Answer:
 
     def lines(self) -> Iterator[bytes]:
         """Each line of a streamed body as it comes. Raises OSError, from `Connection.end` also."""
-        rest = b""
+        rest: list[bytes] = []
         for piece in self.connection.pieces(self.fields):
-            *whole, rest = (rest + piece).split(b"\n")
+            if b"\n" not in piece:
+                # A line may be megabytes long and come in many pieces: they are joined once.
+                rest.append(piece)
+                continue
+            first, *whole = piece.split(b"\n")
+            yield b"".join([*rest, first])
+            rest = [whole.pop()]
             yield from whole
-        if rest:
-            yield rest
+        last = b"".join(rest)
+        if last:
+            yield last
 
 
 def _plain(host: str) -> Any:
@@ -106,15 +113,23 @@ class Connection:
         read_s: float | None = None,
     ) -> Answer:
         """A successful ``stream`` is left unread. Header values must hold no line break: ValueError."""
+        if read_s is not None:
+            self._socket.settimeout(read_s)
+        self.send(method, path, headers, body)
+        return self.receive(stream=stream)
+
+    def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> None:
+        """The first half of a request; `receive` has to follow."""
         lines = [f"{method} {path} HTTP/1.1", f"Host: {self._host}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if body is not None:
             lines.append(f"Content-Length: {len(body)}")
         if any("\r" in line or "\n" in line for line in lines):
             raise ValueError("a header with a line break")
-        if read_s is not None:
-            self._socket.settimeout(read_s)
         self._socket.sendall("\r\n".join([*lines, "", ""]).encode() + (body or b""))
+
+    def receive(self, *, stream: bool = False) -> Answer:
+        """The second half."""
         while True:
             status = self._status()
             fields = self._fields()

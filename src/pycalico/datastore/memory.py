@@ -93,14 +93,15 @@ class MemoryClient:
     ) -> ResourceList[R]:
         with self._lock:
             name = kind_of(kind).name
-            items = [
-                copy_of(found)
-                for key, found in sorted(self._objects.items())
+            wanted = [
+                (key, found)
+                for key, found in self._objects.items()
                 if key.kind == name
                 and (not namespace or key.namespace == namespace)
                 and key.name.startswith(name_prefix)
                 and isinstance(found, kind)
             ]
+            items = [copy_of(found) for _, found in sorted(wanted, key=lambda each: each[0])]
             return ResourceList(items, str(self._revision))
 
     def update(self, resource: R) -> R:

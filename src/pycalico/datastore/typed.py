@@ -48,6 +48,11 @@ class TypedClient:
         self.driver = driver
         self._ipam = ipam
 
+    @property
+    def _owns_nodes(self) -> bool:
+        """False where nodes and endpoints are Kubernetes' own."""
+        return getattr(self.driver, "owns_nodes", True)
+
     # ---- the Client interface ----
 
     def create(self, resource: R) -> R:
@@ -59,6 +64,7 @@ class TypedClient:
         self._after_validation(new)
         if new.kind == "Node":
             self.ensure_initialized()
+        self._check_endpoint("Create", new)
         meta = new.metadata
         if meta.resource_version:
             raise Invalid(
@@ -94,6 +100,7 @@ class TypedClient:
         self._prepare(new, old)
         _validate(new)
         self._after_validation(new)
+        self._check_endpoint("Update", new)
         meta = new.metadata
         for field, value in (
             ("ResourceVersion", meta.resource_version),
@@ -122,7 +129,7 @@ class TypedClient:
         if kind.__name__ == "IPPool":
             revision = cleanup.retire_pool(self, self._ipam, name, revision)
         elif kind.__name__ == "Node":
-            if not getattr(self.driver, "owns_nodes", True):
+            if not self._owns_nodes:
                 # Before the clean-up, which would take the addresses of running pods.
                 raise NotSupported("Delete", Key("Node", "", name))
             cleanup.clean_up_node(self, self._ipam, name)
@@ -153,6 +160,9 @@ class TypedClient:
     def ensure_initialized(self, version: str = "", cluster_type: str = "") -> None:
         """Makes the ClusterInformation ``default`` if there is none, or notes what is new in it."""
         import uuid  # noqa: PLC0415 (readers do without)
+
+        if not self._owns_nodes:
+            cluster_type = f"{cluster_type},kdd".lstrip(",")
 
         kind = KINDS["ClusterInformation"].type
         try:
@@ -192,6 +202,11 @@ class TypedClient:
                 self._check_filters(resource)
             case "WorkloadEndpoint":
                 endpointname.fill(cast("WorkloadEndpoint", resource))
+
+    def _check_endpoint(self, operation: str, resource: Resource) -> None:
+        """Endpoints that are pods are written by the CNI plugin alone, through the driver."""
+        if resource.kind == "WorkloadEndpoint" and not self._owns_nodes:
+            raise NotSupported(operation, resource.key, "unsupported PatchMode: patchModeUnspecified")
 
     def _check_pool(self, new: Any, old: Any) -> None:
         from pycalico.api.validate import ValidationError, addresses  # noqa: PLC0415

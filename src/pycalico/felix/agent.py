@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from pycalico.api.v3.clusterinformation import ClusterInformation
 from pycalico.api.v3.felixconfiguration import FelixConfiguration
 from pycalico.api.v3.ippool import IPPool
 from pycalico.api.v3.node import Node
-from pycalico.base import health
+from pycalico.base import health, heap
 from pycalico.calc import felixconfig, messages
 from pycalico.calc.graph import KINDS, KUBERNETES_KINDS, CalcGraph, tunnel_parameters
 from pycalico.calc.network import node_facts
@@ -37,7 +38,9 @@ RESTART_CODE = 129
 _FAILED_CODE = 1
 _RESTART_DELAY_S = 2.0
 _RETRY_S = 1.0
-_TAKE_S = 5.0
+#: A datastore that does not answer for longer makes the node not ready; what is programmed stays.
+_CUT_OFF_S = 10.0
+_TAKE_S = 2.0
 _CALC_TIMEOUT_S = 30.0
 _WATCHDOG_LEAST_S = 20.0
 _IPVS = Path("/sys/class/net/kube-ipvs0")
@@ -53,6 +56,22 @@ class Stopped(Exception):
         self.code = code
 
 
+class Stopwatch:
+    """``count`` updates took ``seconds`` in all."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.seconds = 0.0
+        self._began_s = 0.0
+
+    def begin(self, count: int) -> None:
+        self.count += count
+        self._began_s = time.monotonic()
+
+    def end(self) -> None:
+        self.seconds += time.monotonic() - self._began_s
+
+
 class Agent:
     """One run of Felix. ``stop`` may be set from a signal handler."""
 
@@ -64,6 +83,7 @@ class Agent:
         self.parameters = self._weigh({}, {})
         self.hostname = self.parameters["FelixHostname"] or _hostname(environ)
         self._health = health.Health()
+        self.calculation = Stopwatch()
         self._dataplane: Dataplane | None = None
         self._dataplane_failure: BaseException | None = None
         self._config = from_environment(environ)
@@ -124,7 +144,7 @@ class Agent:
         if self.parameters["PrometheusMetricsEnabled"]:
             from pycalico.felix import metrics  # noqa: PLC0415 - costs 20 ms where nobody asks for it
 
-            metrics.serve(self.parameters, self.hostname, graph, self._dataplane)
+            metrics.serve(self.parameters, self.hostname, graph, self._dataplane, self.calculation)
         threading.Thread(target=self._run_dataplane, name="dataplane", daemon=True).start()
         syncer = Syncer(client, [WatchSpec(kind) for kind in self._kinds()])
         syncer.start()
@@ -225,9 +245,8 @@ class Agent:
     def _dataplane_alive(self) -> None:
         if self._dataplane is not None:
             status = self._dataplane.status()
-            detail = ", ".join(
-                f"{failure.target} {failure.key}: {failure.reason}" for failure in status.failures[:3]
-            )
+            told = [f"{failure.target} {failure.key}: {failure.reason}" for failure in status.failures[:3]]
+            detail = ", ".join([status.note, *told] if status.note else told)
             self._health.report(_DATAPLANE, ready=status.started, detail=detail)
 
     def _wake_when_stopped(self, syncer: Syncer) -> None:
@@ -240,20 +259,33 @@ class Agent:
     def _follow(
         self, syncer: Syncer, graph: CalcGraph, dataplane: Dataplane, encapsulation: messages.Encapsulation
     ) -> None:
+        settled = False
         while True:
             batch = syncer.take(_TAKE_S)
             if self.stop.is_set():
                 self._raise_for_stop()
-            for update in batch.updates:
-                graph.update(update)
+            # Let go of one after the other: at the start they are everything that there is.
+            batch.updates.reverse()
+            self.calculation.begin(len(batch.updates))
+            while batch.updates:
+                graph.update(batch.updates.pop())
             if syncer.in_sync:
                 graph.set_in_sync()
             found = graph.flush()
+            self.calculation.end()
             for message in found:
                 self._watch(message, encapsulation)
             if found:
                 dataplane.put(found)
-            self._health.report(_CALC, ready=syncer.in_sync)
+            if syncer.in_sync and not settled:
+                settled = True
+                heap.settle()
+            cut_off_s = syncer.cut_off_s()
+            ready = syncer.in_sync and cut_off_s < _CUT_OFF_S
+            detail = (
+                f"the datastore has not answered for {cut_off_s:.0f} s" if cut_off_s >= _CUT_OFF_S else ""
+            )
+            self._health.report(_CALC, ready=ready, detail=detail)
 
     def _raise_for_stop(self) -> None:
         if isinstance(self._dataplane_failure, RestartNeeded):

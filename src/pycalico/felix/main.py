@@ -10,6 +10,7 @@ import sys
 import threading
 
 from pycalico import CALICO_VERSION
+from pycalico.base import heap
 from pycalico.base.log import configure
 from pycalico.datastore.errors import DatastoreError
 from pycalico.felix.agent import Agent
@@ -32,6 +33,7 @@ def main() -> None:
 def run(config_file: str = DEFAULT_FILE) -> int:
     """Works until a signal or a reason to start over; returns the exit code."""
     configure("felix", os.environ.get("FELIX_LOGSEVERITYSCREEN", "info"))
+    heap.keep_small()
     try:
         agent = Agent(config_file, os.environ)
         configure("felix", agent.parameters["LogSeverityScreen"])

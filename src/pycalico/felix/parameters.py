@@ -133,6 +133,7 @@ _SWITCHES: dict[str, bool | None] = {
 }
 _NUMBERS = {
     "IptablesMarkMask": 0xFFFF0000,
+    "NftablesMarkMask": 0xFFFF0000,
     "MaxIpsetSize": 1048576,
     "DeviceRouteProtocol": 3,
     "IpInIpMtu": 0,
@@ -150,6 +151,7 @@ _NUMBERS = {
 }
 _SECONDS = {
     "IptablesRefreshInterval": 180.0,
+    "NftablesRefreshInterval": 180.0,
     "IptablesPostWriteCheckIntervalSecs": 5.0,
     "IptablesLockTimeoutSecs": 0.0,
     "IptablesLockProbeIntervalMillis": 50.0,
@@ -196,6 +198,10 @@ _OTHERS = (
     Parameter("DefaultEndpointToHostAction", _one_of("DROP", "RETURN", "ACCEPT"), "DROP"),
     Parameter("IptablesFilterAllowAction", _one_of("ACCEPT", "RETURN"), "ACCEPT"),
     Parameter("IptablesMangleAllowAction", _one_of("ACCEPT", "RETURN"), "ACCEPT"),
+    Parameter("NFTablesMode", _one_of("Enabled", "Disabled", "Auto"), "Auto"),
+    Parameter("NftablesFilterAllowAction", _one_of("ACCEPT", "RETURN"), "ACCEPT"),
+    Parameter("NftablesMangleAllowAction", _one_of("ACCEPT", "RETURN"), "ACCEPT"),
+    Parameter("NftablesFilterDenyAction", _one_of("DROP", "REJECT"), "DROP"),
     Parameter("IptablesFilterDenyAction", _one_of("DROP", "REJECT"), "DROP"),
     Parameter("LogPrefix", _log_prefix, "calico-packet"),
     Parameter("ServiceLoopPrevention", _one_of("Drop", "Reject", "Disabled"), "Drop"),

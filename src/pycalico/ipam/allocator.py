@@ -290,6 +290,7 @@ class Allocator:
         found = self.records.handle(handle)
         if found is None:
             raise NotFound(Key("IPAMHandle", "", handle))
+        handle = found.spec.handle_id or found.metadata.name
         held = []
         for cidr in found.spec.block:
             block = self.records.block(ipaddress.ip_network(cidr))

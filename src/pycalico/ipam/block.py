@@ -185,8 +185,8 @@ def release_handle(block: IPAMBlockSpec, handle: str) -> int:
 
 
 def same_handle(one: str | None, other: str) -> bool:
-    # The Kubernetes datastore keeps handles under lower-case names, so case tells nothing.
-    return one is not None and (one == other or one.lower() == other.lower())
+    """The Kubernetes datastore keeps handles under lower-case names; their records have the handle as it was given."""
+    return one == other
 
 
 def _compact(block: IPAMBlockSpec) -> None:

@@ -32,7 +32,7 @@ from pycalico.ipam.sequence import Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 #: How often a lost race is tried again.
 RETRIES = 100
-_LONGEST_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 0.25
 PENDING, CONFIRMED, PENDING_DELETION = "pending", "confirmed", "pendingDeletion"
 _CONFIG_NAME = "default"
 

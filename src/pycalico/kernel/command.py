@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -20,21 +21,61 @@ class Result(msgspec.Struct, frozen=True):
     took_s: float
 
 
-def run(argv: Sequence[str], given: str = "", timeout_s: float = 60.0) -> Result:
-    """Whatever the exit code. Raises CommandError when it cannot be started or takes longer than ``timeout_s``."""
+class Tally(msgspec.Struct):
+    """How often a program was run, how often in vain, and for how long in all."""
+
+    calls: int = 0
+    errors: int = 0
+    seconds: float = 0.0
+
+
+#: Of each program since the start, by its name.
+TALLIES: dict[str, Tally] = {}
+_tally_lock = threading.Lock()
+
+
+def _count(program: str, started: float, *, failed: bool) -> None:
+    with _tally_lock:
+        tally = TALLIES.setdefault(program, Tally())
+        tally.calls += 1
+        tally.errors += failed
+        tally.seconds += time.monotonic() - started
+
+
+def run(
+    argv: Sequence[str],
+    given: str = "",
+    timeout_s: float = 60.0,
+    on_start: Callable[[int], None] | None = None,
+) -> Result:
+    """Whatever the exit code. Raises CommandError when it cannot be started or takes longer than ``timeout_s``.
+
+    ``on_start`` is told the process number before the program has read what is ``given``.
+    """
     started = time.monotonic()
+    failed = True
     try:
-        done = subprocess.run(argv, input=given.encode(), capture_output=True, timeout=timeout_s, check=False)
+        pipe = subprocess.PIPE
+        with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+            if on_start:
+                on_start(process.pid)
+            try:
+                out, err = process.communicate(given.encode(), timeout_s)
+            except BaseException:
+                process.kill()
+                raise
     except FileNotFoundError:
         raise CommandError(f"{argv[0]} is not installed or not in PATH") from None
     except OSError as error:
         raise CommandError(f"{argv[0]}: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         raise CommandError(f"{argv[0]} did not finish within {timeout_s:g} s") from None
+    else:
+        failed = bool(process.returncode)
+    finally:
+        _count(argv[0], started, failed=failed)
     took_s = time.monotonic() - started
-    return Result(
-        done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"), took_s
-    )
+    return Result(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"), took_s)
 
 
 def check(argv: Sequence[str], given: str = "", timeout_s: float = 60.0) -> Result:

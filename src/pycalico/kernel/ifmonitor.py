@@ -16,6 +16,9 @@ from pycalico.kernel.netlink import NetlinkError, Route
 
 log = logging.getLogger(__name__)
 
+#: After so long it looks whether it shall end.
+_WAIT_S = 2.0
+
 # RTMGRP_LINK, IPV4_IFADDR, IPV6_IFADDR, IPV4_ROUTE, IPV6_ROUTE
 _GROUPS = 0x1 | 0x10 | 0x100 | 0x40 | 0x400
 
@@ -48,7 +51,8 @@ class InterfaceMonitor:
             while not stop.is_set():
                 if time.monotonic() >= next_load_s:
                     next_load_s = time.monotonic() + (self._refresh_s if self._load() else 1.0)
-                if select.select([self._socket], [], [], 0.5)[0] and not self._receive():
+                wait_s = max(0.0, min(_WAIT_S, next_load_s - time.monotonic()))
+                if select.select([self._socket], [], [], wait_s)[0] and not self._receive():
                     next_load_s = 0.0
         finally:
             self._socket.close()

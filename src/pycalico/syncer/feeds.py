@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import msgspec
@@ -14,14 +16,16 @@ from pycalico.base.backoff import Backoff
 from pycalico.datastore.client import EventType, Watch
 from pycalico.datastore.errors import DatastoreError, NotFound, NotSupported, RevisionExpired, Unavailable
 from pycalico.syncer.cache import Cache
-from pycalico.syncer.merge import Merger
+from pycalico.syncer.update import Update
 
 log = logging.getLogger(__name__)
+_chance = random.Random()  # noqa: S311 (spreads load)
 
-#: Between two lists at least this long, whatever happens.
-_BETWEEN_LISTS_S = 0.5
+#: Between two lists at least this long and up to a quarter more, whatever happens: many nodes relist at once.
+_BETWEEN_LISTS_S = 1.0
 _FIRST_DELAY_S = 1.0
-_MOST_DELAY_S = 10.0
+#: Short, so that a server that comes back is found within five seconds.
+_MOST_DELAY_S = 2.0
 #: A kind that the datastore cannot watch (its CRD is missing, say) is listed this often.
 _POLL_S = 5.0
 #: A watch that ends sooner than this counts as a failure, so that a server that closes at once is not hammered.
@@ -40,6 +44,15 @@ class Source(Protocol):
     ) -> Watch[R]: ...
 
 
+class Sink(Protocol):
+    """Where a feed puts what it hears. A Merger is one."""
+
+    def put(self, updates: Iterable[Update]) -> None: ...
+
+    def listed(self) -> None:
+        """All that existed when the feed started has been put."""
+
+
 class WatchSpec(msgspec.Struct, frozen=True):
     """What to watch: a kind, in one namespace or all, one name or all."""
 
@@ -51,9 +64,11 @@ class WatchSpec(msgspec.Struct, frozen=True):
 class Feed:
     """Keeps the consumer's picture of one kind equal to the datastore's."""
 
-    def __init__(self, client: Source, watch: WatchSpec, merger: Merger) -> None:
+    def __init__(self, client: Source, watch: WatchSpec, merger: Sink) -> None:
         self.watch = watch
         self.last_event_s = time.monotonic()
+        #: Since when nothing has been answered; None while a list or watch is.
+        self.cut_off_at_s: float | None = None
         self._client = client
         self._merger = merger
         self._cache = Cache()
@@ -74,15 +89,17 @@ class Feed:
 
     def _run(self) -> None:
         revision = ""
-        listed_at = -_BETWEEN_LISTS_S
+        listed_at = -2 * _BETWEEN_LISTS_S
         while not self._stopping.is_set():
             try:
                 if not revision:
-                    self._stopping.wait(max(0.0, listed_at + _BETWEEN_LISTS_S - time.monotonic()))
+                    pause_s = _BETWEEN_LISTS_S * (1 + _chance.random() / 4)
+                    self._stopping.wait(max(0.0, listed_at + pause_s - time.monotonic()))
                     listed_at = time.monotonic()
                     revision = self._list()
                 began = time.monotonic()
                 revision = self._follow(revision)
+                self._cut_off()
                 if time.monotonic() - began < _SHORT_WATCH_S:
                     self._stopping.wait(self._backoff.next_delay_s() / 4)
             except RevisionExpired:
@@ -93,6 +110,7 @@ class Feed:
                 self._stopping.wait(_POLL_S)
                 revision = ""
             except DatastoreError as error:
+                self._cut_off()
                 delay_s = self._backoff.next_delay_s()
                 log.warning("%s: %s; trying again in %.1f s", self.watch.kind.__name__, error, delay_s)
                 self._stopping.wait(delay_s)
@@ -103,6 +121,10 @@ class Feed:
                 log.exception("%s: the feed failed; listing again", self.watch.kind.__name__)
                 self._stopping.wait(self._backoff.next_delay_s())
                 revision = ""
+
+    def _cut_off(self) -> None:
+        if self.cut_off_at_s is None:
+            self.cut_off_at_s = time.monotonic()
 
     def _list(self) -> str:
         found = self._client.list(
@@ -117,6 +139,7 @@ class Feed:
 
     def _tell(self, items: list[Resource]) -> None:
         self.last_event_s = time.monotonic()
+        self.cut_off_at_s = None
         updates = list(self._cache.replace(items))
         if updates:
             self._merger.put(updates)
@@ -129,6 +152,7 @@ class Feed:
         watch = self._client.watch(
             self.watch.kind, self.watch.namespace, revision=revision, name=self.watch.name
         )
+        self.cut_off_at_s = None
         with self._lock:
             self._running = watch
         try:
@@ -136,6 +160,7 @@ class Feed:
                 return revision
             for event in watch:
                 self.last_event_s = time.monotonic()
+                self._backoff.reset()
                 revision = event.revision or revision
                 if event.object is None:
                     continue

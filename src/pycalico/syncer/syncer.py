@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -56,6 +57,12 @@ class Syncer:
     @property
     def in_sync(self) -> bool:
         return self._merger.status is SyncStatus.IN_SYNC
+
+    def cut_off_s(self) -> float:
+        """How long the datastore has not answered some feed, in seconds; 0 while it answers all."""
+        since = [feed.cut_off_at_s for feed in self._feeds]
+        now = time.monotonic()
+        return max((now - each for each in since if each is not None), default=0.0)
 
     def last_event_s(self) -> dict[str, float]:
         """Per kind, the monotonic time at which the datastore last said anything (for health and metrics)."""

@@ -1,4 +1,5 @@
 import contextlib
+import struct
 
 import pytest
 from hypothesis import given
@@ -91,3 +92,19 @@ def test_inlined_messages_empty_pointers_and_int_or_string():
     port = field(3, 80) + field(4, field(1, 0) + field(2, 8080))
     service = protobuf.decode(body("v1", "Service", field(2, field(1, port))))
     assert service["spec"]["ports"] == [{"port": 80, "targetPort": 8080}]
+
+
+def test_a_definition_with_its_schema():
+    """Maps to messages, a schema or a list or a boolean, any JSON, floating point."""
+    number = varint(11 << 3 | 1) + struct.pack("<d", 0.5)
+    items = field(1, field(5, "string"))
+    inner = field(5, "array") + field(24, items) + field(8, field(1, '["x"]')) + number
+    schema = field(5, "object") + field(29, field(1, "names") + field(2, inner)) + field(30, field(1, 1))
+    version = field(1, "v1") + field(2, 1) + field(3, 1) + field(4, field(1, schema))
+    spec = field(1, "example.org") + field(4, "Cluster") + field(7, version)
+    found = protobuf.decode(body("apiextensions.k8s.io/v1", "CustomResourceDefinition", field(2, spec)))
+    version = found["spec"]["versions"][0]
+    assert (version["served"], version["storage"], found["spec"]["group"]) == (True, True, "example.org")
+    schema = version["schema"]["openAPIV3Schema"]
+    names = {"type": "array", "items": {"type": "string"}, "default": ["x"], "minimum": 0.5}
+    assert schema == {"type": "object", "properties": {"names": names}, "additionalProperties": True}

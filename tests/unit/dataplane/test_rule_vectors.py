@@ -228,7 +228,7 @@ def test_workload_dispatch(names):
 
 @pytest.mark.parametrize("wildcard", [True, False])
 def test_host_dispatch(wildcard):
-    chains = dispatch.host_filter_dispatch(["eth0"], wildcard)
+    chains = dispatch.host_filter_dispatch(context(), ["eth0"], wildcard)
     assert len(chains) == 4
     for chain in chains:
         if wildcard or chain.name.endswith("hep-forward"):
@@ -236,7 +236,7 @@ def test_host_dispatch(wildcard):
     if wildcard:
         for chain in dispatch.host_mangle_egress_dispatch(context(), ["eth0"], True):
             check("mangle", chain)
-        for chain in dispatch.host_mangle_ingress_dispatch(["eth0"], False):
+        for chain in dispatch.host_mangle_ingress_dispatch(context(), ["eth0"], False):
             check("mangle", chain)
 
 
@@ -275,12 +275,12 @@ def test_host_endpoint_with_group():
     }
     check("filter", chains["cali-fh-eth0"])
     check("filter", chains["cali-th-eth0"])
-    check("filter", render_group(context(), group))
+    check("filter", render_group(context(), group)[-1])
 
 
 def test_long_group_returns_on_verdict():
     group = PolicyGroup("default", True, "all()", tuple(f"default.p{i}" for i in range(7)))
-    rules = render_group(context(), group).rules
+    rules = render_group(context(), group)[-1].rules
     assert rules[5] == '-m comment --comment "Return on verdict" -m mark ! --mark 0/0x30000 --jump RETURN'
     assert rules[6] == "--jump cali-pi-default.p5"
     assert len(rules) == 8

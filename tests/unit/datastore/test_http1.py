@@ -96,3 +96,16 @@ def test_a_silent_server_is_given_up_on():
         connection.post("/", b"", {})
     connection.close()
     listener.close()
+
+
+def test_lines_of_a_stream_come_whole_however_they_are_cut():
+    long = b"x" * 100_000
+    whole = b"one\n" + long + b"\n\nlast"
+    chunks = [whole[at : at + 30_000] for at in range(0, len(whole), 30_000)]
+    body = b"".join(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n" for chunk in chunks) + b"0\r\n\r\n"
+    server = Server(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
+    connection = Connection("127.0.0.1", server.port, None, connect_s=1, read_s=1)
+    answer = connection.request("POST", "/watch", {}, b"{}", stream=True)
+    assert list(answer.lines()) == [b"one", long, b"", b"last"]
+    connection.close()
+    server.close()

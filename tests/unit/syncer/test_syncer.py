@@ -10,6 +10,8 @@ from pycalico.api.v3.networkset import GlobalNetworkSet
 from pycalico.datastore.errors import NotFound, RevisionExpired, Unavailable
 from pycalico.datastore.memory import MemoryClient
 from pycalico.syncer import feeds
+from pycalico.syncer.cache import Cache
+from pycalico.syncer.merge import Merger
 from pycalico.syncer.syncer import Syncer, WatchSpec
 from pycalico.syncer.update import SyncStatus
 
@@ -92,6 +94,12 @@ class Faulty(MemoryClient):
     """A real datastore whose server restarts, refuses and forgets."""
 
     fail_lists = 0
+    away = False
+
+    def watch(self, *args, **kwargs):
+        if self.away:
+            raise Unavailable("connection refused")
+        return super().watch(*args, **kwargs)
 
     def list(self, *args, **kwargs):
         if self.fail_lists:
@@ -177,3 +185,84 @@ def test_expired_revision_is_relisted():
     except RevisionExpired:
         return
     raise AssertionError("a compacted revision was accepted")
+
+
+def test_being_cut_off_is_told(monkeypatch):
+    monkeypatch.setattr(feeds, "_FIRST_DELAY_S", 0.01)
+    monkeypatch.setattr(feeds, "_MOST_DELAY_S", 0.02)
+    monkeypatch.setattr(feeds, "_BETWEEN_LISTS_S", 0.01)
+    client = Faulty()
+    consumer = Consumer(client, IPPool)
+    consumer.until(lambda: consumer.syncer.in_sync)
+    assert consumer.syncer.cut_off_s() == 0
+    client.away = True
+    client.break_watches(compact=False)
+    consumer.until(lambda: consumer.syncer.cut_off_s() > 0.1)
+    client.away = False
+    consumer.until(lambda: consumer.syncer.cut_off_s() == 0)
+    consumer.syncer.stop()
+
+
+#: (put or delete, which key, which revision): a log of one kind's events, in order.
+changes = st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=30)
+
+
+def check_any_delivery(events, picks, cuts):
+    """Events of a real history, duplicated and told again from an earlier point, and lists in between."""
+    cache, merger = Cache(), Merger(1)
+    picture, history, present = {}, [], {}
+    for number, (is_put, name) in enumerate(events, 1):
+        one = pool(f"p{name}")
+        one.metadata.resource_version = str(number)
+        present = (
+            {**present, one.key: str(number)}
+            if is_put
+            else {k: v for k, v in present.items() if k != one.key}
+        )
+        history.append((is_put, one, present))
+    told = 0
+    for pick, is_list in zip(picks, cuts, strict=False):
+        if not history:
+            break
+        upto = told + pick % 4
+        if is_list:
+            told = min(upto, len(history))
+            state = history[told - 1][2] if told else {}
+            items = [at(key, revision) for key, revision in state.items()]
+            merger.put(list(cache.replace(items)))
+        else:
+            for is_put, one, _ in history[told : upto + 1]:
+                for _ in range(1 + pick % 2):
+                    merger.put(list(cache.put(one) if is_put else cache.remove(one.key)))
+            told = min(max(told, upto + 1), len(history))
+        if pick % 3 == 0:
+            take(merger, picture)
+    final = [at(key, revision) for key, revision in present.items()]
+    merger.put(list(cache.replace(final)))
+    take(merger, picture)
+    assert picture == present
+
+
+def at(key, revision):
+    one = pool(key.name)
+    one.metadata.resource_version = revision
+    return one
+
+
+def take(merger, picture):
+    for update in merger.take(0)[0]:
+        if update.value is None:
+            del picture[update.key]
+        else:
+            assert picture.get(update.key) != update.value.metadata.resource_version
+            picture[update.key] = update.value.metadata.resource_version
+
+
+def any_delivery(examples):
+    picks = st.lists(st.integers(0, 11), max_size=40)
+    cuts = st.lists(st.booleans(), max_size=40)
+    return settings(max_examples=examples, deadline=None)(given(changes, picks, cuts)(check_any_delivery))
+
+
+def test_scenario_04_events_duplicated_and_coalesced_end_in_the_lists_state():
+    any_delivery(300)()

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from pycalico.api import goyaml, strict, validate
+from pycalico.api import goyaml, manifests, strict, validate
 from pycalico.api.meta import Resource
 from pycalico.api.v3.networkpolicy import NetworkPolicy
-from pycalico.calicoctl import manifests, output
+from pycalico.calicoctl import manifestfiles, output
 from pycalico.calicoctl.convert import faults, legacy, resources
 from pycalico.calicoctl.failure import Failure
 from pycalico.calicoctl.syntax import Arguments
@@ -79,7 +79,7 @@ def _converted(found: legacy.Legacy | core.NetworkPolicy) -> Resource:
 
 def _load(path: str) -> Iterator[legacy.Legacy | core.NetworkPolicy]:
     """Raises ManifestError."""
-    for document in manifests.documents(manifests.text_of(path)):
+    for document in manifests.documents(manifestfiles.text_of(path)):
         try:
             value = goyaml.parse(document)
             for each in value if isinstance(value, list) else [value]:

@@ -19,8 +19,8 @@ from pycalico.calicoctl.ipam.address import Range
 from pycalico.calicoctl.ipam.report import Handle, Report
 from pycalico.calicoctl.ipam.survey import Survey
 from pycalico.calicoctl.syntax import Arguments
-from pycalico.datastore.client import Client
 from pycalico.datastore.errors import DatastoreError
+from pycalico.datastore.typed import TypedClient
 
 _MOST_NODES = 20
 Say = Callable[[str], None]
@@ -28,6 +28,7 @@ Say = Callable[[str], None]
 
 def run(arguments: Arguments) -> None:
     """Problems found do not change the exit code. Raises Failure."""
+    connection.ask_ahead(arguments, ("Node", ""), ("WorkloadEndpoint", ""))
     client = connection.checked(arguments)
     try:
         _Check(client, arguments).run()
@@ -36,9 +37,11 @@ def run(arguments: Arguments) -> None:
 
 
 class _Check:
-    def __init__(self, client: Client, arguments: Arguments) -> None:
+    def __init__(self, client: TypedClient, arguments: Arguments) -> None:
         self._client = client
         self._report_to = arguments.text("--output")
+        self._repairs = "--repair" in arguments.switches
+        self._yes = "--yes" in arguments.switches
         show_all = "--show-all-ips" in arguments.switches
         self._all: Say = _say if show_all else _silent
         self._problem: Say = _say if show_all or "--show-problem-ips" in arguments.switches else _silent
@@ -56,14 +59,24 @@ class _Check:
         self._find_leaked()
         self._find_unallocated(active)
         leaked = self._find_idle_handles(handles)
-        self._find_missing_handles(handles)
+        missing = self._find_missing_handles(handles)
         _say(f"Check complete; found {self._problems} problems.")
         if self._report_to:
             self._write_report(information, leaked)
+        if self._repairs:
+            self._repair(leaked, missing)
+
+    def _repair(self, leaked: list[Handle], missing: list[str]) -> None:
+        from pycalico.calicoctl.ipam import repair  # noqa: PLC0415 (a check alone does without)
+
+        steps = repair.plan(self._survey, leaked, missing, repair.now_s())
+        repair.show(steps)
+        if any(step.do != "keep" for step in steps) and repair.asked(yes=self._yes):
+            repair.carry_out(self._client, self._client.driver, steps)
 
     def _load_blocks(self) -> None:
         _say("Loading all IPAM blocks...")
-        found = self._client.list(IPAMBlock).items
+        found = list(survey.each(self._client, IPAMBlock))
         _say(f"Found {len(found)} IPAM blocks.")
         count = 0
         for each in found:
@@ -86,13 +99,15 @@ class _Check:
         _say("Loading all nodes.")
         count = 0
         for node in self._client.list(Node).items:
+            for ip in survey.tunnel_addresses(node):
+                self._survey.tunnels[ip] = node.metadata.name
             for ip in survey.node_addresses(node):
                 self._survey.add_use(ip, f"Node({node.metadata.name})")
                 count += 1
         _say(f"Found {count} node tunnel IPs.\n")
         _say("Loading all workload endpoints.")
         count = 0
-        for endpoint in self._client.list(WorkloadEndpoint).items:
+        for endpoint in survey.each(self._client, WorkloadEndpoint):
             meta = endpoint.metadata
             for ip in survey.endpoint_addresses(endpoint):
                 self._survey.add_use(ip, f"Workload({meta.namespace}/{meta.name})")
@@ -106,7 +121,7 @@ class _Check:
             each.spec.handle_id: Handle(
                 each.spec.handle_id, each.metadata.uid or None, each.metadata.resource_version
             )
-            for each in self._client.list(IPAMHandle).items
+            for each in survey.each(self._client, IPAMHandle)
         }
 
     def _show_nodes(self) -> None:
@@ -159,13 +174,14 @@ class _Check:
         _say(f"Found {len(idle)} handles with no matching IPs (and {good} handles with matches).")
         return idle
 
-    def _find_missing_handles(self, handles: dict[str, Handle]) -> None:
+    def _find_missing_handles(self, handles: dict[str, Handle]) -> list[str]:
         """Told, but not counted as problems, as upstream."""
         _say("Scanning for IPs with missing handle...")
         missing = [name for name in self._survey.handles if name not in handles]
         for name in missing:
             self._problem(f"  {name} is in use in a block but doesn't exist.")
         _say(f"Found {len(missing)} handles mentioned in blocks with no matching handle resource.")
+        return missing
 
     def _write_report(self, information: ClusterInformation, leaked: list[Handle]) -> None:
         spec = information.spec

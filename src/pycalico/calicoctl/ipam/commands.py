@@ -34,6 +34,10 @@ CHECK = Command(
             Option("--output", "Write a report for ipam release to this file.", short="-o", value="<FILE>"),
             Option("--show-all-ips", "Show every address."),
             Option("--show-problem-ips", "Show leaked addresses and those without an allocation."),
+            Option(
+                "--repair", "Show how to repair what was found, and do it once agreed (not in upstream's)."
+            ),
+            Option("--yes", "Agree to the repair without being asked (not in upstream's)."),
             CONFIG,
             MISMATCH,
         ),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import msgspec
 
+from pycalico.api.meta import R
 from pycalico.api.v3.ipam import IPAMBlock
 from pycalico.api.v3.node import Node
 from pycalico.api.v3.workloadendpoint import WorkloadEndpoint
 from pycalico.calicoctl.ipam import address
 from pycalico.calicoctl.ipam.address import Range
 from pycalico.calicoctl.ipam.report import Allocation
+from pycalico.datastore.client import Client
 from pycalico.ipam import block as blocks
 from pycalico.ipam.block import Holder
 
@@ -28,6 +31,10 @@ class Survey(msgspec.Struct):
     by_node: dict[str, int] = {}
     #: By address: who uses it.
     users: dict[str, list[str]] = {}
+    #: By address: the CIDR of its block.
+    blocks: dict[str, str] = {}
+    #: Tunnel addresses of both families to their nodes. Upstream's check knows some only; a repair has to know all.
+    tunnels: dict[str, str] = {}
     #: Handles that blocks mention, in the order found.
     handles: dict[str, None] = {}
 
@@ -38,7 +45,9 @@ class Survey(msgspec.Struct):
         count = 0
         for ordinal, holder in blocks.allocated(found.spec):
             count += 1
-            self._add(address.text(family, first + ordinal), holder, owner)
+            ip = address.text(family, first + ordinal)
+            self.blocks[ip] = found.spec.cidr
+            self._add(ip, holder, owner)
         return count
 
     def _add(self, ip: str, holder: Holder, owner: str) -> None:
@@ -73,6 +82,13 @@ class Survey(msgspec.Struct):
             each.owners = [*(each.owners or ()), user]
 
 
+def each(client: Client, kind: type[R]) -> Iterator[R]:
+    """All objects of the kind, a page at a time where the datastore can do that."""
+    driver: Any = getattr(client, "driver", client)
+    stream = getattr(driver, "each", None)
+    return stream(kind) if stream is not None else iter(client.list(kind).items)
+
+
 def node_addresses(node: Node) -> Iterator[str]:
     """Its tunnels' addresses. Raises ValueError for one that is none."""
     spec = node.spec
@@ -83,6 +99,22 @@ def node_addresses(node: Node) -> Iterator[str]:
     ):
         if text:
             yield _normal(text, f"{name} ({text}) of node {node.metadata.name}")
+
+
+def tunnel_addresses(node: Node) -> Iterator[str]:
+    """Of every kind and family; what is none is left out."""
+    spec = node.spec
+    texts = [spec.ipv4_vxlan_tunnel_addr, spec.ipv6_vxlan_tunnel_addr]
+    if spec.bgp:
+        texts.append(spec.bgp.ipv4_ipip_tunnel_addr)
+    if spec.wireguard:
+        texts += [spec.wireguard.interface_ipv4_address, spec.wireguard.interface_ipv6_address]
+    for text in texts:
+        try:
+            if text:
+                yield _normal(text, text)
+        except ValueError:
+            continue
 
 
 def endpoint_addresses(endpoint: WorkloadEndpoint) -> Iterator[str]:

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 import msgspec
 
+from pycalico.api import manifests
 from pycalico.api.kinds import KINDS
 from pycalico.api.meta import CRD_GROUP, Resource
 from pycalico.api.v3.clusterinformation import ClusterInformation
-from pycalico.calicoctl import connection, lock, manifests, operations
+from pycalico.calicoctl import connection, lock, manifestfiles, operations
 from pycalico.calicoctl.failure import Failure
 from pycalico.calicoctl.migrate import ipamfile
 from pycalico.calicoctl.migrate.export import RESOURCES
@@ -66,15 +67,13 @@ def run(arguments: Arguments) -> None:
 
 def _read(path: str) -> tuple[list[Resource], ClusterInformation, ipamfile.Part]:
     try:
-        text = manifests.text_of(path)
+        text = manifestfiles.text_of(path)
         parts = text.split(_SEPARATOR)
         if len(parts) != 3:
             raise manifests.ManifestError(
                 f"Imported file: {path} is improperly formatted. Try recreating with 'calicoctl export'"
             )
-        resources = [
-            each for document in manifests.documents(parts[0]) for each in manifests.parsed(document)
-        ]
+        resources = manifests.parse(parts[0])
         information = msgspec.json.decode(parts[1], type=ClusterInformation)
         return resources, information, msgspec.json.decode(parts[2], type=ipamfile.Part)
     except (ValueError, msgspec.MsgspecError) as error:

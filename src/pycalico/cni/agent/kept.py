@@ -75,6 +75,14 @@ class KeptStores:
         except Invalid as error:
             raise CNIError(f"error creating calico client: {error}") from error
 
+    def forget(self, call: Invocation) -> None:
+        client = call.client
+        with self._lock:
+            for key, kept in list(self._kept.items()):
+                if kept.client is client:
+                    del self._kept[key]
+                    kept.client.close()
+
     def kubernetes(self, call: Invocation) -> Rest:
         return self._plain.kubernetes(call)
 

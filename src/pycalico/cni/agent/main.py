@@ -15,7 +15,7 @@ from pathlib import Path
 from pycalico import __version__
 from pycalico.base import log as logs
 from pycalico.base import title
-from pycalico.cni import entry, ipam_plugin, plugin
+from pycalico.cni import deletions, entry, ipam_plugin, plugin
 from pycalico.cni.agent import protocol
 from pycalico.cni.agent.kept import KeptStores
 
@@ -26,6 +26,9 @@ _PLUGINS = {found.name: found for found in (plugin.PLUGIN, ipam_plugin.PLUGIN)}
 _AT_ONCE = 16
 _READ_S = 10.0
 _BACKLOG = 512
+#: How often deletions that were left are looked for, and tried again.
+_DELETIONS_EVERY_S = 5.0
+_DELETIONS_AGAIN_S = 2.0
 
 
 class Agent:
@@ -53,6 +56,7 @@ class Agent:
 
     def serve(self) -> None:
         """Until `stop`; calls that are under way are finished."""
+        threading.Thread(target=self._finish_deletions, name="deletions", daemon=True).start()
         while not self._stopping.is_set():
             try:
                 connection, _ = self._socket.accept()
@@ -60,6 +64,12 @@ class Agent:
                 break
             self._workers.submit(self._handle, connection)
         self._workers.shutdown()
+
+    def _finish_deletions(self) -> None:
+        """What plugins left while the datastore was away."""
+        while not self._stopping.is_set():
+            remain = deletions.finish(self._stores, plugin.finish_deletion)
+            self._stopping.wait(_DELETIONS_AGAIN_S if remain else _DELETIONS_EVERY_S)
 
     def stop(self) -> None:
         """Callers from now on do their work themselves."""
@@ -78,21 +88,26 @@ class Agent:
                 log.warning("ignoring a caller: %s", error)
                 return
             try:
-                self._answer(connection, request)
-            except OSError as error:
-                log.warning("the caller did not take its answer: %s", error)
+                answer = self._answered(request)
             finally:
+                # Before the answer: a namespace that the runtime removes then shall go at once.
                 if request.netns is not None:
                     os.close(request.netns)
+            try:
+                if answer is None:
+                    protocol.answer(connection, protocol.DECLINED)
+                else:
+                    protocol.answer(connection, answer.code, answer.output, answer.remark.encode())
+            except OSError as error:
+                log.warning("the caller did not take its answer: %s", error)
 
-    def _answer(self, connection: socket.socket, request: protocol.Request) -> None:
+    def _answered(self, request: protocol.Request) -> entry.Answer | None:
+        """None when the caller has to do it itself."""
         found = _PLUGINS.get(request.plugin)
         if found is None or request.version != __version__:
-            protocol.answer(connection, protocol.DECLINED)
-            return
+            return None
         netns = f"/proc/self/fd/{request.netns}" if request.netns is not None else ""
-        answer = entry.answered(found, request.environ, request.given, self._stores, netns=netns)
-        protocol.answer(connection, answer.code, answer.output, answer.remark.encode())
+        return entry.answered(found, request.environ, request.given, self._stores, netns=netns)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from pycalico.dataplane.rules.chain import Chain, hash_ids, targets
 
-OUR_CHAIN = re.compile(r"^(cali-|califw-|calitw-|califh-|calith-|calipi-|calipo-|felix-)")
+OUR_CHAIN = re.compile(r"^@?(cali-|califw-|calitw-|califh-|calith-|calipi-|calipo-|felix-)")
 
 
 class OwnChain(msgspec.Struct, frozen=True):
@@ -53,9 +53,7 @@ class Chains:
 
     def hang(self, kernel_chain: str, inserted: tuple[str, ...], appended: tuple[str, ...] = ()) -> None:
         """Our rules in a kernel chain; once per chain."""
-        # Upstream hashes appended rules under this name, so that they differ from inserted ones.
-        behind = own_chain(Chain(f"{kernel_chain}*appends*", appended))
-        self._wishes.want(kernel_chain, KernelChain(own_chain(Chain(kernel_chain, inserted)), behind))
+        self._want_hook(kernel_chain, inserted, appended)
         for name in _ours((*inserted, *appended)):
             self._refer(name)
 
@@ -78,9 +76,20 @@ class Chains:
         rules = self._offered.get(name, ())
         for target in _ours(rules):
             self._refer(target)
-        self._wishes.want(name, own_chain(Chain(name, rules)))
+        self._want(Chain(name, rules))
         for target in _ours(before):
             self._release(target)
+
+    def _want_hook(self, kernel_chain: str, inserted: tuple[str, ...], appended: tuple[str, ...]) -> None:
+        # Upstream hashes appended rules under this name, so that they differ from inserted ones.
+        behind = own_chain(Chain(f"{kernel_chain}*appends*", appended))
+        self._wishes.want(kernel_chain, KernelChain(own_chain(Chain(kernel_chain, inserted)), behind))
+
+    def _want(self, chain: Chain) -> None:
+        self._wishes.want(chain.name, own_chain(chain))
+
+    def _unwant(self, name: str) -> None:
+        self._wishes.unwant(name)
 
     def _refer(self, name: str) -> None:
         self._references[name] += 1
@@ -91,7 +100,7 @@ class Chains:
         self._references[name] -= 1
         if self._references[name] == 0:
             del self._references[name]
-            self._wishes.unwant(name)
+            self._unwant(name)
             for target in _ours(self._offered.get(name, ())):
                 self._release(target)
 

@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
-from pycalico.kernel import command
+from pycalico.kernel import command, ipsetchange, ipsetdump
 from pycalico.reconcile.target import Outcome, TargetError
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,8 @@ _OURS = {
     6: re.compile(r"^(cali6|felix-6)"),
 }
 _TRIES, _WAIT_S = 10, 0.001
+#: Up to so many members come and go without a program.
+_FEW, _MEMBER_VERBS = 100, ("add", "del")
 _WHOLE_ADDRESS = {4: "/32", 6: "/128"}
 
 
@@ -59,10 +61,17 @@ class IPSets:
         self.lines_written = 0
         self.calls = 0
         self._have: dict[str, IPSet] = {}
+        self._fingerprint = b""
         self._temporary = (f"cali{family}t{n}" for n in itertools.count())
 
     def read(self) -> Mapping[str, IPSet]:
-        self._have = self._list()
+        """Asks the kernel whether anything is another than last time before it reads all of it."""
+        seen = ipsetdump.fingerprint(_OURS[self.family].match)
+        if not seen or seen != self._fingerprint:
+            before, self._have = self._have, self._list()
+            # Members that are as before keep their one copy in memory.
+            self._have |= {name: have for name, have in before.items() if self._have.get(name) == have}
+            self._fingerprint = seen
         return dict(self._have)
 
     def same(self, want: IPSet, have: IPSet) -> bool:
@@ -133,11 +142,19 @@ class IPSets:
     def _restore(self, lines: list[str]) -> str:
         self.calls += 1
         self.lines_written += len(lines)
+        if self._is_done_directly(lines):
+            return ""
         try:
             done = command.run(["ipset", "restore"], "\n".join([*lines, "COMMIT", ""]))
         except command.CommandError as error:
             raise TargetError(str(error)) from None
         return command.last_line(done.err or done.out) if done.code else ""
+
+    def _is_done_directly(self, lines: list[str]) -> bool:
+        words = [line.split(" ") for line in lines[: _FEW + 1]]
+        if len(words) > _FEW or any(each[0] not in _MEMBER_VERBS for each in words):
+            return False
+        return ipsetchange.change(self.family, [(each[0], each[1], each[2]) for each in words])
 
     @staticmethod
     def _destroy(set_name: str) -> str:

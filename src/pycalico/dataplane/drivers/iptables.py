@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections import deque
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 _SAVE_TRIES, _SAVE_WAIT_S = 3, 0.1
 _RESTORE_TRIES, _RESTORE_WAIT_S = 10, 0.001
 _LINE = re.compile(r"\bline:? (\d+)")
-_BUILT_IN = {
+BUILT_IN = {
     "raw": ("PREROUTING", "OUTPUT"),
     "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
     "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
@@ -53,6 +54,8 @@ class Table:
         self.slowest_save_s = 0.0
         self.slowest_restore_s = 0.0
         self.last_write_s: float | None = None
+        #: Process numbers of the last programs that wrote for us.
+        self.writers: deque[int] = deque(maxlen=20)
         self._options = options
         self._parser = TableParser(name, lambda chain: bool(OUR_CHAIN.match(chain)))
         self._seen: dict[str, SeenChain] = {}
@@ -62,7 +65,7 @@ class Table:
     def read(self) -> Mapping[str, SeenChain]:
         """Our chains, and the kernel chains with whatever is ours in them."""
         self._seen = self._dump()
-        built_in = _BUILT_IN[self.name]
+        built_in = BUILT_IN[self.name]
         # In nft a table that nobody uses yet has no chains at all.
         for chain in built_in:
             self._seen.setdefault(chain, SeenChain(()))
@@ -202,7 +205,7 @@ class Table:
         """The refusal's reason and the line of the input that it names; both empty when it worked."""
         argv = [self.programs.restore, "--noflush", "--verbose", *self._options.wait]
         try:
-            done = command.run(argv, text)
+            done = command.run(argv, text, on_start=self.writers.append)
         except command.CommandError as error:
             return str(error), ""
         if done.code:

@@ -34,9 +34,9 @@ class EndpointManager:
 
     def resolve(self) -> None:
         if self._policies.regrouped:
-            self._policies.regrouped = set()
-            self._workloads.regroup()
-            self._hosts.regroup()
+            changed, self._policies.regrouped = self._policies.regrouped, set()
+            self._workloads.regroup(changed)
+            self._hosts.regroup(changed)
         self._workloads.resolve()
         self._hosts.resolve()
         if self._plane.context.config.kube_ipvs:

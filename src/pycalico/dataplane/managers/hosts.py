@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
-from pycalico.calc.messages import HostEndpointRemove, HostEndpointUpdate
-from pycalico.dataplane.managers.groups import Groups
+from pycalico.calc.messages import HostEndpointRemove, HostEndpointUpdate, PolicyID, PolicyLists
+from pycalico.dataplane.managers.groups import Groups, lists_any
 from pycalico.dataplane.managers.host_match import match_interfaces
 from pycalico.dataplane.managers.plane import Handlers, InterfacesChanged, Offers, Plane
 from pycalico.dataplane.managers.sets import is_skipped
@@ -51,8 +52,8 @@ class HostEndpointManager:
         if self._known:
             self._dirty |= any(not self._skipped.search(item) for item in change.names)
 
-    def regroup(self) -> None:
-        self._dirty |= bool(self._active)
+    def regroup(self, changed: AbstractSet[PolicyID]) -> None:
+        self._dirty |= any(lists_any(_every_tier(update), changed) for update in self._active.values())
 
     def _addresses(self, interface: str) -> frozenset[str]:
         found = self._plane.interfaces.get(interface)
@@ -82,9 +83,9 @@ class HostEndpointManager:
     def _program(self, interface: str, update: HostEndpointUpdate) -> None:
         context = self._plane.context
         normal = self._groups.of(f"host normal {interface}", update.tiers)
-        forward = self._groups.of(f"host forward {interface}", update.forward_tiers)
-        pre_dnat = self._groups.of(f"host pre-DNAT {interface}", update.pre_dnat_tiers)
-        untracked = self._groups.of(f"host untracked {interface}", update.untracked_tiers)
+        forward = self._groups.of(f"host forward {interface}", update.forward_tiers, "forward")
+        pre_dnat = self._groups.of(f"host pre-DNAT {interface}", update.pre_dnat_tiers, "pre-DNAT")
+        untracked = self._groups.of(f"host untracked {interface}", update.untracked_tiers, "untracked")
         filter_chains = endpoint.host_filter_chains(context, interface, normal, forward, update.profiles)
         if context.config.kube_ipvs and interface != ANY_INTERFACE:
             mark = self._marks.assign(interface)
@@ -108,17 +109,21 @@ class HostEndpointManager:
         named, wildcard = self.interfaces, ANY_INTERFACE in self._active
         pre_dnat = [i for i, update in self._active.items() if update.pre_dnat_tiers]
         untracked = [i for i in named if self._is_untracked(i)]
-        self._put("filter", dispatch.host_filter_dispatch(named, wildcard))
+        self._put("filter", dispatch.host_filter_dispatch(context, named, wildcard))
         self._put(
             "mangle",
             (
                 *dispatch.host_mangle_egress_dispatch(context, named, wildcard),
                 *dispatch.host_mangle_ingress_dispatch(
-                    [i for i in pre_dnat if i != ANY_INTERFACE], ANY_INTERFACE in pre_dnat
+                    context, [i for i in pre_dnat if i != ANY_INTERFACE], ANY_INTERFACE in pre_dnat
                 ),
             ),
         )
-        self._put("raw", dispatch.host_raw_dispatch(untracked))
+        self._put("raw", dispatch.host_raw_dispatch(context, untracked))
 
     def _put(self, table: str, chains: Iterable[Chain]) -> None:
         self._offers.put("dispatch", table, chains)
+
+
+def _every_tier(update: HostEndpointUpdate) -> tuple[PolicyLists, ...]:
+    return (*update.tiers, *update.forward_tiers, *update.pre_dnat_tiers, *update.untracked_tiers)

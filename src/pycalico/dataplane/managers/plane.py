@@ -42,8 +42,33 @@ class Manager(Protocol):
     def resolve(self) -> None: ...
 
 
+class Sets(Protocol):
+    """IP sets of one family by identifier."""
+
+    def replace(self, set_id: str, set_type: str, members: Iterable[str]) -> None: ...
+
+    def change(self, set_id: str, added: Iterable[str], removed: Iterable[str]) -> None:
+        """A set that was never told of is left alone: its whole state follows."""
+        ...
+
+    def remove(self, set_id: str) -> None: ...
+
+
+def members_of_family(context: RuleContext, members: Iterable[str]) -> set[str]:
+    """As ipset prints them; a member with a port is ``<address>,<protocol>:<port>``."""
+    family = context.family
+    found: set[str] = set()
+    for member in members:
+        if context.is_of_family(member.partition(",")[0]):
+            try:
+                found.update(canonical(family, member))
+            except ValueError:
+                log.warning("leaving out %r, which is no address, of an IP set", member)
+    return found
+
+
 class SetWishes:
-    """IP sets of one family by identifier; sets are changed in place."""
+    """Sets are changed in place."""
 
     def __init__(self, context: RuleContext, reconciler: Reconciler[str, IPSet, IPSet]) -> None:
         self._context = context
@@ -51,23 +76,13 @@ class SetWishes:
         self._sets: dict[str, IPSet] = {}
 
     def _members(self, members: Iterable[str]) -> set[str]:
-        """Those of the family; a member with a port is ``<address>,<protocol>:<port>``."""
-        family = self._context.family
-        found: set[str] = set()
-        for member in members:
-            if self._context.is_of_family(member.partition(",")[0]):
-                try:
-                    found.update(canonical(family, member))
-                except ValueError:
-                    log.warning("leaving out %r, which is no address, of an IP set", member)
-        return found
+        return members_of_family(self._context, members)
 
     def replace(self, set_id: str, set_type: str, members: Iterable[str]) -> None:
         self._sets[set_id] = IPSet(set_type, self._context.config.max_ipset_size, self._members(members))
         self._want(set_id)
 
     def change(self, set_id: str, added: Iterable[str], removed: Iterable[str]) -> None:
-        """A set that was never told of is left alone: its whole state follows."""
         held = self._sets.get(set_id)
         if held is not None:
             held.members.difference_update(self._members(removed))
@@ -88,7 +103,7 @@ class Plane(msgspec.Struct):
     context: RuleContext
     interfaces: Interfaces
     tables: dict[str, Chains]
-    sets: SetWishes
+    sets: Sets
     routes: Desired[str, WantedRoute]
     route_reconciler: Reconciler[str, WantedRoute, Seen]
     neighbours: Reconciler[Entry, str, str]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+from collections.abc import Set as AbstractSet
 
 from pycalico.calc.messages import (
+    PolicyID,
     WorkloadEndpointID,
     WorkloadEndpointRemove,
     WorkloadEndpointUpdate,
 )
 from pycalico.dataplane.drivers.routes import WantedRoute
 from pycalico.dataplane.drivers.settings import Setting
-from pycalico.dataplane.managers.groups import Groups
+from pycalico.dataplane.managers.groups import Groups, lists_any
 from pycalico.dataplane.managers.plane import Handlers, InterfacesChanged, Offers, Plane
 from pycalico.dataplane.managers.services import floating_ips
 from pycalico.dataplane.rules.dispatch import workload_dispatch
@@ -80,9 +82,9 @@ class WorkloadManager:
     def _on_interfaces(self, change: InterfacesChanged) -> None:
         self._links |= change.names
 
-    def regroup(self) -> None:
-        """Policies changed their selectors, so groups may be others."""
-        self._dirty |= self._active.keys()
+    def regroup(self, changed: AbstractSet[PolicyID]) -> None:
+        """Policies changed their selectors, so groups that hold them may be others."""
+        self._dirty |= {name for name, update in self._active.items() if lists_any(update.tiers, changed)}
 
     def resolve(self) -> None:
         """True to the last message of each endpoint, whatever came between."""

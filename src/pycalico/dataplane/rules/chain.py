@@ -8,11 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-_JUMPS = ("--jump", "--goto")
+_JUMPS = ("--jump", "--goto", "--in-interface-map", "--out-interface-map", "--port-map")
 
 
 class Chain(msgspec.Struct, frozen=True):
-    """A chain and its rules' text, in order."""
+    """A chain and its rules' text, in order.
+
+    Where the rendering is native, a name that begins with ``@`` is that of a map, and each of its rules is an entry.
+    """
 
     name: str
     rules: tuple[str, ...] = ()

@@ -15,6 +15,8 @@ class RuleContext(msgspec.Struct, frozen=True):
     family: int
     snat_fully_random: bool = True
     masquerade_fully_random: bool = True
+    native: bool = False
+    """For nf_tables itself: a rule may hold many nets and ports, and a map dispatches."""
 
     @property
     def deny(self) -> str:

@@ -49,18 +49,37 @@ def _tree(
 
 
 def _dispatch(
-    root: str, names: Iterable[str], chain_prefix: str, interface: _Interface, end_rules: Sequence[str] = ()
+    context: RuleContext,
+    root: str,
+    names: Iterable[str],
+    chain_prefix: str,
+    interface: _Interface,
+    end_rules: Sequence[str] = (),
 ) -> list[Chain]:
+    if context.native:
+        return _mapped(root, names, chain_prefix, interface, end_rules)
     rules, children = _tree(root, names, chain_prefix, interface, end_rules)
     return [*children, Chain(root, (*rules, *end_rules))]
+
+
+def _mapped(
+    root: str, names: Iterable[str], chain_prefix: str, interface: _Interface, end_rules: Sequence[str]
+) -> list[Chain]:
+    """One map for all interfaces, named like the chain that looks into it."""
+    entries = tuple(
+        match.rule(interface(item), action.goto(name.limited(chain_prefix, item)))
+        for item in sorted(set(names))
+    )
+    side = "in" if interface is match.in_interface else "out"
+    return [Chain(f"@{root}", entries), Chain(root, (match.in_map(side, f"@{root}"), *end_rules))]
 
 
 def workload_dispatch(context: RuleContext, interfaces: Iterable[str]) -> list[Chain]:
     names = list(interfaces)
     end = (match.rule(match.comment("Unknown interface"), context.deny),)
     return [
-        *_dispatch(name.FROM_WORKLOAD_DISPATCH, names, name.FROM_WORKLOAD, match.in_interface, end),
-        *_dispatch(name.TO_WORKLOAD_DISPATCH, names, name.TO_WORKLOAD, match.out_interface, end),
+        *_dispatch(context, name.FROM_WORKLOAD_DISPATCH, names, name.FROM_WORKLOAD, match.in_interface, end),
+        *_dispatch(context, name.TO_WORKLOAD_DISPATCH, names, name.TO_WORKLOAD, match.out_interface, end),
     ]
 
 
@@ -68,7 +87,7 @@ def _wildcard(chain_prefix: str) -> str:
     return action.goto(name.limited(chain_prefix, name.ANY_INTERFACE))
 
 
-def host_filter_dispatch(interfaces: Iterable[str], wildcard: bool) -> list[Chain]:
+def host_filter_dispatch(context: RuleContext, interfaces: Iterable[str], wildcard: bool) -> list[Chain]:
     """``wildcard``: a host endpoint for all interfaces takes what no other one does."""
     names = list(interfaces)
     table = (
@@ -80,7 +99,9 @@ def host_filter_dispatch(interfaces: Iterable[str], wildcard: bool) -> list[Chai
     return [
         chain
         for root, prefix, interface in table
-        for chain in _dispatch(root, names, prefix, interface, (_wildcard(prefix),) if wildcard else ())
+        for chain in _dispatch(
+            context, root, names, prefix, interface, (_wildcard(prefix),) if wildcard else ()
+        )
     ]
 
 
@@ -92,21 +113,23 @@ def host_mangle_egress_dispatch(
     if wildcard:
         end = [match.rule(text, match.out_interface(p), action.RETURN) for p in context.workload_patterns]
         end.append(_wildcard(name.TO_HOST))
-    return _dispatch(name.TO_HOST_ENDPOINT, interfaces, name.TO_HOST, match.out_interface, end)
+    return _dispatch(context, name.TO_HOST_ENDPOINT, interfaces, name.TO_HOST, match.out_interface, end)
 
 
-def host_mangle_ingress_dispatch(interfaces: Iterable[str], wildcard: bool) -> list[Chain]:
+def host_mangle_ingress_dispatch(
+    context: RuleContext, interfaces: Iterable[str], wildcard: bool
+) -> list[Chain]:
     """Interfaces with pre-DNAT policy only."""
     end = (_wildcard(name.FROM_HOST),) if wildcard else ()
-    return _dispatch(name.FROM_HOST_ENDPOINT, interfaces, name.FROM_HOST, match.in_interface, end)
+    return _dispatch(context, name.FROM_HOST_ENDPOINT, interfaces, name.FROM_HOST, match.in_interface, end)
 
 
-def host_raw_dispatch(interfaces: Iterable[str]) -> list[Chain]:
+def host_raw_dispatch(context: RuleContext, interfaces: Iterable[str]) -> list[Chain]:
     """Interfaces with untracked policy only; it never applies to the wildcard."""
     names = list(interfaces)
     return [
-        *_dispatch(name.FROM_HOST_ENDPOINT, names, name.FROM_HOST, match.in_interface),
-        *_dispatch(name.TO_HOST_ENDPOINT, names, name.TO_HOST, match.out_interface),
+        *_dispatch(context, name.FROM_HOST_ENDPOINT, names, name.FROM_HOST, match.in_interface),
+        *_dispatch(context, name.TO_HOST_ENDPOINT, names, name.TO_HOST, match.out_interface),
     ]
 
 

@@ -70,6 +70,21 @@ def net(side: str, cidr: str, negated: bool = False) -> str:
     return source(cidr, negated) if side == "src" else destination(cidr, negated)
 
 
+def nets(side: str, cidrs: Iterable[str], negated: bool = False) -> str:
+    """Any of many: native rendering only."""
+    return net(side, ",".join(cidrs), negated)
+
+
+def in_map(side: str, name: str) -> str:
+    """The chain that the map ``@name`` has for the interface, if any. ``side`` is in or out; native rendering only."""
+    return f"--{side}-interface-map {name}"
+
+
+def in_port_map(name: str) -> str:
+    """The chain that the map ``@name`` has for protocol and destination port, if any; native rendering only."""
+    return f"--port-map {name}"
+
+
 def ports(side: str, ranges: Iterable[PortRange], negated: bool = False) -> str:
     """At most 15 slots (a range takes two): see `split_ports`."""
     option = "--source-ports" if side == "src" else "--destination-ports"
@@ -117,3 +132,5 @@ def local_address(side: str) -> str:
 SOURCE_NOT_OF_OUT_INTERFACE = "-m addrtype ! --src-type LOCAL --limit-iface-out"
 REVERSE_PATH_FAILS = "-m rpfilter --invert --validmark"
 ESTABLISHED = conntrack("RELATED,ESTABLISHED")
+#: Without a connection; native rendering only.
+UNCONNECTED = conntrack("INVALID,UNTRACKED")

@@ -57,11 +57,14 @@ def render_profile(context: RuleContext, update: ProfileUpdate) -> tuple[Chain, 
 def _render_chain(context: RuleContext, chain: str, rules: Iterable[Rule], label: str) -> Chain:
     """Returns at the end do nothing and are left out; an empty chain keeps one rule to carry the label."""
     lines = [line for rule in rules for line in render_rule(context, rule)]
-    while lines and lines[-1].body.endswith(action.RETURN):
+    # A native rule does more than return.
+    while not context.native and lines and lines[-1].body.endswith(action.RETURN):
         lines.pop()
     if not lines:
         lines.append(_Line("", ""))
-    lines[0] = _Line(match.rule(lines[0].notes, match.comment(label)), lines[0].body)
+    # nf_tables counts each rule under its comment, so there each says whose it is.
+    for index in range(len(lines) if context.native else 1):
+        lines[index] = _Line(match.rule(lines[index].notes, match.comment(label)), lines[index].body)
     return Chain(chain, tuple(match.rule(line.notes, line.body) for line in lines))
 
 
@@ -101,6 +104,7 @@ class _Blocks:
     """
 
     def __init__(self, context: RuleContext) -> None:
+        self._native = context.native
         self._whole = context.marks.scratch0
         self._current = context.marks.scratch1
         self._set_name = context.set_name
@@ -126,7 +130,8 @@ class _Blocks:
         self.lines += [match.rule(m, action.clear_mark(self._whole)) for m in matches]
 
     def take_ports(self, rule: Rule, side: str) -> Rule:
-        splits = match.split_ports(getattr(rule, f"{side}_ports"))
+        ports: tuple[PortRange, ...] = getattr(rule, f"{side}_ports")
+        splits = ([[*ports]] if ports else []) if self._native else match.split_ports(ports)
         named: tuple[str, ...] = getattr(rule, f"{side}_named_port_ip_set_ids")
         if len(splits) + len(named) <= 1:
             return rule
@@ -138,14 +143,14 @@ class _Blocks:
 
     def take_nets(self, rule: Rule, side: str) -> Rule:
         nets: tuple[str, ...] = getattr(rule, f"{side}_nets")
-        if len(nets) <= 1:
+        if self._native or len(nets) <= 1:
             return rule
         self.positive(match.net(side, net) for net in nets)
         return msgspec.structs.replace(rule, **{f"{side}_nets": ()})
 
     def take_negated_nets(self, rule: Rule, side: str) -> Rule:
         negated: tuple[str, ...] = getattr(rule, f"not_{side}_nets")
-        if len(getattr(rule, f"{side}_nets")) + len(negated) <= 1:
+        if self._native or len(getattr(rule, f"{side}_nets")) + len(negated) <= 1:
             return rule
         self.negative(match.net(side, net) for net in negated)
         return msgspec.structs.replace(rule, **{f"not_{side}_nets": ()})
@@ -184,6 +189,8 @@ def _verdict(context: RuleContext, verdict: str, found: str) -> list[str]:
             return [match.rule(found, action.log(context.config.log_prefix))]
         case _:
             raise ValueError(f"unknown rule action {verdict!r}")
+    if context.native:
+        return [match.rule(found, action.set_mark(bit), action.RETURN)]
     return [match.rule(found, action.set_mark(bit)), match.rule(match.mark_set(bit), action.RETURN)]
 
 
@@ -204,7 +211,9 @@ def _matches(context: RuleContext, rule: Rule) -> list[str]:
 
 def _side(context: RuleContext, rule: Rule, side: str) -> list[str]:
     ports: Sequence[PortRange] = getattr(rule, f"{side}_ports")
-    found = [match.net(side, net) for net in getattr(rule, f"{side}_nets")]
+    nets: Sequence[str] = getattr(rule, f"{side}_nets")
+    # iptables' rules hold at most one by now.
+    found = [match.nets(side, nets)] if nets else []
     found += [match.in_set(context.set_name(i), side) for i in getattr(rule, f"{side}_ip_set_ids")]
     if side == "dst":
         found += [match.in_set(context.set_name(i), "dst,dst") for i in rule.dst_ip_port_set_ids]
@@ -218,14 +227,14 @@ def _side(context: RuleContext, rule: Rule, side: str) -> list[str]:
 
 
 def _negated_side(context: RuleContext, rule: Rule, side: str) -> list[str]:
-    found = [match.net(side, net, negated=True) for net in getattr(rule, f"not_{side}_nets")]
+    nets: Sequence[str] = getattr(rule, f"not_{side}_nets")
+    found = [match.nets(side, nets, negated=True)] if nets else []
     found += [
         match.in_set(context.set_name(i), side, negated=True) for i in getattr(rule, f"not_{side}_ip_set_ids")
     ]
-    found += [
-        match.ports(side, split, negated=True)
-        for split in match.split_ports(getattr(rule, f"not_{side}_ports"))
-    ]
+    ports: Sequence[PortRange] = getattr(rule, f"not_{side}_ports")
+    splits = ([[*ports]] if ports else []) if context.native else match.split_ports(ports)
+    found += [match.ports(side, split, negated=True) for split in splits]
     found += [
         match.in_set(context.set_name(i), f"{side},{side}", negated=True)
         for i in getattr(rule, f"not_{side}_named_port_ip_set_ids")

@@ -190,6 +190,11 @@ def _forward(context: RuleContext) -> Chain:
     return Chain(name.FILTER_FORWARD, tuple(rules))
 
 
+def _unconnected_output(context: RuleContext) -> list[str]:
+    """For nf_tables a packet without a connection is neither translated nor not."""
+    return [match.rule(match.UNCONNECTED, action.jump(name.TO_HOST_ENDPOINT))] if context.native else []
+
+
 def _output(context: RuleContext) -> Chain:
     config, marks = context.config, context.marks
     accepted = match.mark_set(marks.accept)
@@ -224,6 +229,7 @@ def _output(context: RuleContext) -> Chain:
         *_wireguard(context, "outgoing", "src"),
         action.clear_mark(marks.all_ours),
         match.rule(match.conntrack("DNAT", negated=True), action.jump(name.TO_HOST_ENDPOINT)),
+        *_unconnected_output(context),
         match.rule(HOST_POLICY_ACCEPTED, accepted, context.filter_allow),
     ]
     return Chain(name.FILTER_OUTPUT, tuple(rules))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from pycalico.api.kinds import kind_of
+from pycalico.api.kinds import KINDS, kind_of
 from pycalico.api.meta import R, Resource, ResourceList
 from pycalico.datastore.client import Watch, Write
 from pycalico.datastore.config import DatastoreConfig
 from pycalico.datastore.errors import AlreadyExists, Conflict, Invalid, NotFound, NotSupported
 from pycalico.datastore.etcd import keys
-from pycalico.datastore.etcd.gateway import Change, Gateway
+from pycalico.datastore.etcd.gateway import READ_S, Change, Gateway
 from pycalico.datastore.etcd.stores import Store
 
+_PAGE = 5000
 _PROFILE, _DEFAULT_ALLOW = "Profile", "projectcalico-default-allow"
 _IPAM = frozenset(("IPAMBlock", "BlockAffinity", "IPAMHandle", "IPAMConfig"))
 #: Views of Kubernetes' own objects: they exist in the Kubernetes datastore only.
@@ -26,13 +27,16 @@ class EtcdClient:
 
     transacts = True
 
-    def __init__(self, config: DatastoreConfig) -> None:
-        """Raises Invalid for endpoints or certificates that cannot be used. Connects on the first call."""
-        self.gateway = Gateway(config)
+    def __init__(self, config: DatastoreConfig, *, read_s: float = READ_S) -> None:
+        """Raises Invalid for endpoints or certificates that cannot be used. Connects on the first call.
+
+        A call ends after ``read_s`` seconds without a word from the server.
+        """
+        self.gateway = Gateway(config, read_s=read_s)
         self._stores: dict[str, Store[Any]] = {}
 
     def create(self, resource: R) -> R:
-        store = self._store(type(resource))
+        store = self.store(type(resource))
         new = _copy(resource)
         store.fresh(new)
         answer = self.gateway.put_if(store.key_of(new), store.encode(new), None)
@@ -41,8 +45,12 @@ class EtcdClient:
         new.metadata.resource_version = answer.header.revision
         return new
 
+    def ask_ahead(self, kind: str, namespace: str = "") -> None:
+        """Says that a list of the kind comes soon."""
+        self.gateway.ask_ahead(keys.prefix(KINDS[kind], namespace))
+
     def get(self, kind: type[R], name: str, namespace: str = "", *, revision: str = "") -> R:
-        store = self._store(kind)
+        store = self.store(kind)
         identity = store.identity(namespace, name)
         if kind.__name__ == _PROFILE and name == _DEFAULT_ALLOW:
             return cast("R", _default_allow().profile())
@@ -62,14 +70,14 @@ class EtcdClient:
         name_prefix: str = "",
         cached: bool = False,  # noqa: ARG002 (etcd answers every list from its memory)
     ) -> ResourceList[R]:
-        store = self._store(kind)
+        store = self.store(kind)
         answer = self.gateway.range(store.prefix(namespace, name_prefix), prefix=True)
         items: list[R] = []
         for kv in answer.kvs:
             try:
                 found = store.decode(kv.key.decode(), kv.value)
             except Invalid as error:
-                _warn("leaving out a %s: %s", store.kind.name, error)
+                _reject(store.kind.name, f"{kv.key.decode()}: {error}")
                 continue
             if found is not None and found.metadata.name.startswith(name_prefix):
                 found.metadata.resource_version = kv.mod_revision
@@ -78,8 +86,22 @@ class EtcdClient:
             items.append(cast("R", _default_allow().profile()))
         return ResourceList(items, answer.header.revision)
 
+    def each(self, kind: type[R]) -> Iterator[R]:
+        """All objects of the kind as of one moment, in the order of their keys, never all of them in memory."""
+        store = self.store(kind)
+        for page in self.gateway.pages(store.prefix("", ""), _PAGE):
+            for kv in page.kvs:
+                try:
+                    found = store.decode(kv.key.decode(), kv.value)
+                except Invalid as error:
+                    _reject(store.kind.name, f"{kv.key.decode()}: {error}")
+                    continue
+                if found is not None:
+                    found.metadata.resource_version = kv.mod_revision
+                    yield found
+
     def update(self, resource: R) -> R:
-        store = self._store(type(resource))
+        store = self.store(type(resource))
         revision = resource.metadata.resource_version
         new = _copy(resource)
         # A revision that is no number cannot be the current one.
@@ -97,7 +119,7 @@ class EtcdClient:
     def delete(
         self, kind: type[R], name: str, namespace: str = "", *, revision: str = "", uid: str = ""
     ) -> R | None:
-        store = self._store(kind)
+        store = self.store(kind)
         identity = store.identity(namespace, name)
         if kind.__name__ == _PROFILE and name == _DEFAULT_ALLOW:
             raise NotSupported("Delete", name, _default_allow().REFUSAL.format("deleted"))
@@ -120,7 +142,7 @@ class EtcdClient:
     def transact(self, writes: Sequence[Write]) -> Sequence[Resource]:
         changes = []
         for write in writes:
-            store, resource = self._store(type(write.resource)), _copy(write.resource)
+            store, resource = self.store(type(write.resource)), _copy(write.resource)
             revision: str | None = resource.metadata.resource_version
             if write.verb == "create":
                 store.fresh(resource)
@@ -143,7 +165,7 @@ class EtcdClient:
         # Loaded by the programs that stay, not by calicoctl.
         from pycalico.datastore.etcd.watch import EtcdWatch  # noqa: PLC0415
 
-        store = self._store(kind)
+        store = self.store(kind)
         key = store.key(self.gateway, namespace, name) if name else store.prefix(namespace, "")
         if key is None:
             raise NotFound(store.identity(namespace, name))
@@ -156,7 +178,8 @@ class EtcdClient:
     def close(self) -> None:
         self.gateway.close()
 
-    def _store(self, resource_type: type[R]) -> Store[R]:
+    def store(self, resource_type: type[R]) -> Store[R]:
+        """Where and how the kind is kept."""
         name = resource_type.__name__
         store = self._stores.get(name)
         if store is None:
@@ -181,10 +204,10 @@ def _default_allow() -> Any:
     return defaultallow
 
 
-def _warn(text: str, *arguments: object) -> None:
-    import logging  # noqa: PLC0415 (nothing to say, nothing to load)
+def _reject(kind: str, reason: object) -> None:
+    from pycalico.datastore import rejects  # noqa: PLC0415 (nothing to say, nothing to load)
 
-    logging.getLogger(__name__).warning(text, *arguments)
+    rejects.report(kind, reason)
 
 
 def _copy(resource: R) -> R:

@@ -1,7 +1,7 @@
 """etcd's JSON gateway (``/v3/kv/range`` and the like) over HTTP: bytes in, structs out.
 
-Requests go over connections of ``http1``, since calicoctl starts anew for every command and a larger client
-costs more to load than the request takes; watches over the standard library's client. Endpoints are tried in turn; the first that answers is kept.
+Requests and watches go over connections of ``http1``, since calicoctl starts anew for every command and a larger client
+costs more to load than the request takes. Endpoints are tried in turn; the first that answers is kept.
 """
 
 from __future__ import annotations
@@ -9,24 +9,22 @@ from __future__ import annotations
 import binascii
 import os
 import re
-import socket
 import threading
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
 from pycalico.datastore.config import DatastoreConfig
 from pycalico.datastore.errors import DatastoreError, Invalid, RevisionExpired, Unauthorized, Unavailable
-from pycalico.datastore.http1 import Connection
-
-if TYPE_CHECKING:
-    import http.client
+from pycalico.datastore.http1 import Answer, Connection
 
 T = TypeVar("T")
 
-_CONNECT_S = 10.0
-_READ_S = 30.0
+_CONNECT_S = 5.0
+READ_S = 30.0
+#: A watch may be silent: etcd reports progress every ten minutes, and TCP finds a dead connection much sooner.
+_SILENCE_S = 1500.0
 _KEPT = 4
 _UNAUTHENTICATED = 16
 _PERMISSION_DENIED = 7
@@ -45,11 +43,15 @@ class KeyValue(msgspec.Struct):
     value: bytes = b""
     mod_revision: str = "0"
     create_revision: str = "0"
+    version: str = "0"
 
 
 class RangeAnswer(msgspec.Struct):
+    """``more``: there are further keys than the limit let through."""
+
     header: Header = msgspec.field(default_factory=Header)
     kvs: list[KeyValue] = []
+    more: bool = False
 
 
 class _OperationAnswer(msgspec.Struct):
@@ -60,6 +62,11 @@ class TxnAnswer(msgspec.Struct):
     header: Header = msgspec.field(default_factory=Header)
     succeeded: bool = False
     responses: list[_OperationAnswer] = []
+
+    @property
+    def ranges(self) -> list[RangeAnswer]:
+        """What each read of the transaction found, in order."""
+        return [each.response_range for each in self.responses if each.response_range is not None]
 
     @property
     def found(self) -> KeyValue | None:
@@ -112,8 +119,9 @@ def prefix_end(prefix: str) -> str:
 class Gateway:
     """Connections to one etcd cluster; may be used from several threads."""
 
-    def __init__(self, config: DatastoreConfig) -> None:
+    def __init__(self, config: DatastoreConfig, *, read_s: float = READ_S) -> None:
         """Raises Invalid when endpoints or certificates cannot be used. Connects on the first request."""
+        self._read_s = read_s
         if config.etcd_discovery_srv:
             if config.etcd_endpoints:
                 raise Invalid(
@@ -135,6 +143,7 @@ class Gateway:
         self._token = ""
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
+        self._ahead: dict[bytes, Connection] = {}
 
     # ---- requests ----
 
@@ -143,14 +152,39 @@ class Gateway:
     ) -> RangeAnswer:
         body: dict[str, Any] = {"key": b64(key)}
         if prefix:
-            body["range_end"] = prefix_end(key)
-            body["sort_target"] = "KEY"
-            body["sort_order"] = "ASCEND"
+            body = _whole(key)
         if revision:
             body["revision"] = revision
         if keys_only:
             body["keys_only"] = True
-        return self.call("/v3/kv/range", body, RangeAnswer)
+        return self.call(_RANGE, body, RangeAnswer)
+
+    def ask_ahead(self, prefix: str) -> None:
+        """Asks for all keys under ``prefix`` now; the `range` that wants them then waits for less.
+
+        A run of calicoctl loads its modules meanwhile. What goes wrong is left to that `range`.
+        """
+        if self._user:
+            return
+        data = msgspec.json.encode(_whole(prefix))
+        try:
+            connection = self._connect()
+            connection.send("POST", _RANGE, _JSON, data)
+        except OSError:
+            return
+        self._ahead[data] = connection
+
+    def pages(self, prefix: str, size: int) -> Iterator[RangeAnswer]:
+        """All keys under ``prefix`` as of one revision, ``size`` at a time: memory does not grow with their number."""
+        body: dict[str, Any] = {"key": b64(prefix), "range_end": prefix_end(prefix), "limit": size}
+        while True:
+            answer = self.call("/v3/kv/range", body, RangeAnswer)
+            body["revision"] = body.get("revision") or answer.header.revision
+            answer.header.revision = body["revision"]
+            yield answer
+            if not answer.more or not answer.kvs:
+                return
+            body["key"] = b64(answer.kvs[-1].key + b"\0")
 
     def put_if(self, key: str, value: bytes, revision: str | None, lease: str = "") -> TxnAnswer:
         """Writes if the key is at ``revision`` (None: absent); otherwise reads it. ``revision`` "" always writes."""
@@ -208,30 +242,32 @@ class Gateway:
             raise self._placed(error)
         raise AssertionError
 
-    def stream(self, path: str, body: object) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    def stream(self, path: str, body: object) -> Answer:
         """An open answer whose lines arrive as they happen, on a connection of its own."""
-        import http.client  # noqa: PLC0415 (for those who watch)
-
         data = msgspec.json.encode(body)
-        headers = self._headers()
-        last: OSError | http.client.HTTPException | None = None
-        for _ in range(len(self._endpoints)):
-            connection: http.client.HTTPConnection | None = None
+        last: OSError | None = None
+        again = bool(self._user)
+        tries = len(self._endpoints)
+        while tries:
+            headers = self._headers()
+            connection: Connection | None = None
             try:
-                connection = self._connect_stream()
-                connection.request("POST", path, data, headers)
-                response = connection.getresponse()
-            except (OSError, http.client.HTTPException) as error:
+                connection = self._connect()
+                answer = connection.request("POST", path, headers, data, stream=True, read_s=_SILENCE_S)
+            except OSError as error:
                 last = error
+                tries -= 1
                 if connection is not None:
                     connection.close()
                 self._rotate()
                 continue
-            if response.status >= 300:
-                answer = response.read()
-                connection.close()
-                raise refusal(response.status, answer)
-            return connection, response
+            if answer.status < 300:
+                return answer
+            connection.close()
+            refused = refusal(answer.status, answer.body)
+            if not (isinstance(refused, Unauthorized) and again):
+                raise self._placed(refused)
+            self._token, again = "", False
         raise self._unreachable(last)
 
     def close(self) -> None:
@@ -245,6 +281,15 @@ class Gateway:
     def _request(self, path: str, data: bytes) -> tuple[int, bytes]:
         headers = self._headers() if "authenticate" not in path else _JSON
         last: OSError | None = None
+        asked = self._ahead.pop(data, None)
+        if asked is not None:
+            try:
+                found = asked.receive()
+            except OSError:
+                asked.close()
+            else:
+                self._keep(asked)
+                return found.status, found.body
         # One more try than there are endpoints: a kept connection may have been closed by the server.
         for _ in range(len(self._endpoints) + 1):
             with self._lock:
@@ -278,29 +323,7 @@ class Gateway:
     def _connect(self) -> Connection:
         scheme, host, port = _parts(self._endpoints[0])
         tls = self._tls if scheme == "https" else None
-        return Connection(host, port, tls, connect_s=_CONNECT_S, read_s=_READ_S)
-
-    def _connect_stream(self) -> http.client.HTTPConnection:
-        import http.client  # noqa: PLC0415
-
-        scheme, host, port = _parts(self._endpoints[0])
-        if scheme == "https":
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, port, timeout=_CONNECT_S, context=self._tls
-            )
-        else:
-            connection = http.client.HTTPConnection(host, port, timeout=_CONNECT_S)
-        try:
-            connection.connect()
-            # A watch may be silent for long: the kernel finds out whether the server is still there.
-            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
-            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 25_000)
-            connection.sock.settimeout(None)
-        except OSError:
-            connection.close()
-            raise
-        return connection
+        return Connection(host, port, tls, connect_s=min(_CONNECT_S, self._read_s), read_s=self._read_s)
 
     def _keep(self, connection: Connection) -> None:
         with self._lock:
@@ -334,6 +357,15 @@ def _compare(key: str, revision: str | None) -> list[dict[str, Any]]:
 
 
 _JSON = {"Content-Type": "application/json"}
+
+
+_RANGE = "/v3/kv/range"
+
+
+def _whole(prefix: str) -> dict[str, Any]:
+    return {
+        "key": b64(prefix), "range_end": prefix_end(prefix), "sort_target": "KEY", "sort_order": "ASCEND",
+    }  # fmt: skip
 
 
 def _parts(endpoint: str) -> tuple[str, str, int]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import socket
 import threading
 from collections.abc import Iterator
 from typing import Generic
@@ -11,6 +9,7 @@ from typing import Generic
 import msgspec
 
 from pycalico.api.meta import R
+from pycalico.datastore import rejects
 from pycalico.datastore.client import Event, EventType
 from pycalico.datastore.errors import Invalid, RevisionExpired, Unavailable
 from pycalico.datastore.etcd.gateway import Gateway, Header, KeyValue, b64, prefix_end
@@ -56,31 +55,37 @@ class EtcdWatch(Generic[R]):
             request["range_end"] = prefix_end(key)
         if revision:
             request["start_revision"] = str(int(revision) + 1)
+        self._since = int(revision or 0)
         self._store = store
         self._closed = threading.Event()
-        self._connection, self._response = gateway.stream("/v3/watch", {"create_request": request})
+        self._answer = gateway.stream("/v3/watch", {"create_request": request})
         self._decoder = msgspec.json.Decoder(_Line)
 
     def __iter__(self) -> Iterator[Event[R]]:
         try:
-            while not self._closed.is_set():
-                line = self._response.readline()
-                if not line:
-                    return
-                yield from self._events(line)
-        except (OSError, ValueError, AttributeError, http.client.HTTPException) as error:
+            for line in self._answer.lines():
+                if line:
+                    yield from self._events(line)
+        except (OSError, ValueError) as error:
             # Closing from another thread surfaces as any of these in the reading one.
             if not self._closed.is_set():
                 raise Unavailable(f"watch broken: {error}") from error
         finally:
-            self._connection.close()
+            self._answer.connection.close()
 
     def _events(self, line: bytes) -> Iterator[Event[R]]:
         found = self._decoder.decode(line)
         if found.error is not None:
             raise Unavailable(f"watch broken: {found.error.message}")
         result = found.result
-        if result is None or result.created:
+        if result is None:
+            return
+        if result.created:
+            if int(result.header.revision) < self._since:
+                # A backup was restored: what is older than the revision would never be told.
+                raise RevisionExpired(
+                    f"the datastore is at revision {result.header.revision}, older than {self._since}"
+                )
             return
         if result.compact_revision not in ("", "0"):
             raise RevisionExpired(f"required revision has been compacted up to {result.compact_revision}")
@@ -95,8 +100,8 @@ class EtcdWatch(Generic[R]):
 
     def _event(self, change: _Change) -> Event[R] | None:
         revision = change.kv.mod_revision
-        old = self._decode(change.prev_kv)
-        new = self._decode(change.kv) if change.type == "PUT" else None
+        old = self._decode(change.prev_kv, current=False)
+        new = self._decode(change.kv, current=True) if change.type == "PUT" else None
         if new is not None:
             new.metadata.resource_version = revision
             return Event(EventType.ADDED if old is None else EventType.MODIFIED, new, revision)
@@ -104,12 +109,15 @@ class EtcdWatch(Generic[R]):
             return Event(EventType.DELETED, old, revision)
         return None
 
-    def _decode(self, kv: KeyValue | None) -> R | None:
+    def _decode(self, kv: KeyValue | None, *, current: bool) -> R | None:
         if kv is None:
             return None
+        key = kv.key.decode()
         try:
-            found = self._store.decode(kv.key.decode(), kv.value)
-        except Invalid:
+            found = self._store.decode(key, kv.value)
+        except Invalid as error:
+            if current:
+                rejects.report(self._store.kind.name, f"{key}: {error}; it counts as deleted")
             return None
         if found is not None:
             found.metadata.resource_version = kv.mod_revision
@@ -117,9 +125,4 @@ class EtcdWatch(Generic[R]):
 
     def close(self) -> None:
         self._closed.set()
-        sock = self._connection.sock
-        if sock is not None:
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return
+        self._answer.connection.end()

@@ -167,6 +167,8 @@ def _from_document(document: dict[str, Any], origin: str, context: str) -> Acces
     name = context or document.get("current-context") or ""
     if not name:
         raise Invalid(f"invalid configuration: {origin} has no current-context")
+    if all(each.get("name") != name for each in document.get("contexts") or []):
+        raise Invalid(f'context "{name}" does not exist')
     chosen = _named(document, "contexts", "context", name)
     cluster = _named(document, "clusters", "cluster", chosen.get("cluster", ""))
     user = _named(document, "users", "user", chosen["user"]) if chosen.get("user") else {}

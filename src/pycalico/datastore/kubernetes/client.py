@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-import msgspec
-
 from pycalico.api.kinds import KINDS, kind_of
-from pycalico.api.meta import Key, R, Resource, ResourceList
-from pycalico.api.v3 import kubernetes as kubernetes_kinds
-from pycalico.api.v3.networkpolicy import KubernetesNetworkPolicy
+from pycalico.api.meta import R, Resource, ResourceList
 from pycalico.datastore.client import Watch, Write
-from pycalico.datastore.errors import NotFound, NotSupported
-from pycalico.datastore.kubernetes import core
-from pycalico.datastore.kubernetes.convert import networkpolicy as policy_convert
+from pycalico.datastore.errors import NotSupported
 from pycalico.datastore.kubernetes.crd import CRDStore
 from pycalico.datastore.kubernetes.rest import Rest
-from pycalico.datastore.kubernetes.views import Nodes, Profiles, View, WorkloadEndpoints
 
 
 class KubernetesClient:
@@ -42,6 +35,10 @@ class KubernetesClient:
         self, kind: type[R], namespace: str = "", *, name_prefix: str = "", cached: bool = False
     ) -> ResourceList[R]:
         return cast("ResourceList[R]", self._store(kind).list(namespace, name_prefix, cached=cached))
+
+    def each(self, kind: type[R]) -> Iterator[R]:
+        """All objects of the kind, page by page, never all of them in memory."""
+        return cast("Iterator[R]", self._store(kind).each())
 
     def update(self, resource: R) -> R:
         return cast("R", self._store(type(resource)).update(resource))
@@ -75,62 +72,26 @@ class KubernetesClient:
         kind = kind_of(resource_type)
         if kind.crd:
             return CRDStore(self.rest, kind, resource_type)
+        # What turns core objects into Calico's takes 9 ms to load: for those who ask for such kinds.
+        from pycalico.datastore.kubernetes import views  # noqa: PLC0415
+
         match kind.name:
             case "WorkloadEndpoint":
-                return WorkloadEndpoints(self.rest, self._prefix)
+                return views.WorkloadEndpoints(self.rest, self._prefix)
             case "Node":
-                return Nodes(self.rest)
+                return views.Nodes(self.rest)
             case "Profile":
-                return Profiles(self.rest)
+                return views.Profiles(self.rest)
+        from pycalico.datastore.kubernetes import networking  # noqa: PLC0415
+
+        match kind.name:
             case "KubernetesNetworkPolicy":
-                return KubernetesPolicies(self.rest)
+                return networking.KubernetesPolicies(self.rest)
             case "KubernetesService":
-                return View(self.rest, kind.name, ("v1", "services"), _Service, _service)
+                return networking.services(self.rest)
             case "KubernetesEndpointSlice":
-                return View(self.rest, kind.name, ("discovery.k8s.io/v1", "endpointslices"), _Slice, _slice)
+                return networking.endpoint_slices(self.rest)
         raise NotSupported("List", kind.name)
-
-
-class KubernetesPolicies(View[core.NetworkPolicy, KubernetesNetworkPolicy]):
-    """networking.k8s.io policies under their Calico names (``knp.default.<name>``)."""
-
-    def __init__(self, rest: Rest) -> None:
-        api = ("networking.k8s.io/v1", "networkpolicies")
-        super().__init__(
-            rest, "KubernetesNetworkPolicy", api, core.NetworkPolicy, policy_convert.from_kubernetes
-        )
-
-    def get(self, name: str, namespace: str) -> KubernetesNetworkPolicy:
-        plain = name.removeprefix(policy_convert.NAME_PREFIX)
-        if plain == name:
-            raise NotFound(Key(self.kind, namespace, name))
-        return super().get(plain, namespace)
-
-
-class _Service(core.Core):
-    spec: kubernetes_kinds.ServiceSpec = msgspec.field(default_factory=kubernetes_kinds.ServiceSpec)
-    status: kubernetes_kinds.ServiceStatus = msgspec.field(default_factory=kubernetes_kinds.ServiceStatus)
-
-
-class _Slice(core.Core):
-    address_type: str = ""
-    endpoints: list[kubernetes_kinds.SliceEndpoint] | None = []
-    ports: list[kubernetes_kinds.SlicePort] | None = []
-
-
-def _service(source: _Service) -> kubernetes_kinds.KubernetesService:
-    return kubernetes_kinds.KubernetesService(
-        metadata=source.metadata, spec=source.spec, status=source.status
-    )
-
-
-def _slice(source: _Slice) -> kubernetes_kinds.KubernetesEndpointSlice:
-    return kubernetes_kinds.KubernetesEndpointSlice(
-        metadata=source.metadata,
-        address_type=source.address_type,
-        endpoints=source.endpoints or [],
-        ports=source.ports or [],
-    )
 
 
 #: Kinds that this datastore serves.

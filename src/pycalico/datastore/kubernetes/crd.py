@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from typing import Generic
 
 import msgspec
@@ -16,8 +16,6 @@ from pycalico.datastore.errors import Conflict, DatastoreError, Invalid, NotFoun
 from pycalico.datastore.kubernetes.convert import metadata, uid
 from pycalico.datastore.kubernetes.refusal import translate
 from pycalico.datastore.kubernetes.rest import Rest, RestWatch, path_of
-
-log = logging.getLogger(__name__)
 
 #: Deleted in two steps, so that a writer with an older revision cannot bring them back: first marked by a
 #: compare-and-swap, then removed.
@@ -39,7 +37,13 @@ class CRDStore(Generic[R]):
 
     def create(self, resource: R) -> R:
         key = self._key(resource.metadata.namespace, resource.metadata.name)
-        written = metadata.to_crd(resource)
+        new = resource
+        if not resource.metadata.creation_timestamp:
+            # The time that other readers show is the one in the annotation.
+            now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            stamped = msgspec.structs.replace(resource.metadata, creation_timestamp=now)
+            new = msgspec.structs.replace(resource, metadata=stamped)
+        written = metadata.to_crd(new)
         written.metadata.name = self._name(written.metadata.name)
         try:
             return self._decode(self._rest.request("POST", self._path(key, named=False), body=written))
@@ -58,6 +62,14 @@ class CRDStore(Generic[R]):
             raise NotFound(key)
         return found
 
+    def each(self) -> Iterator[R]:
+        """Page by page; what cannot be decoded is reported and left out."""
+        try:
+            for page in self._rest.pages(self._path(self._key("", ""), named=False)):
+                yield from self._readable(page.items, "")
+        except DatastoreError as error:
+            raise translate(error, self._key("", "")) from error
+
     def list(self, namespace: str, name_prefix: str, *, cached: bool) -> ResourceList[R]:
         path = self._path(self._key(namespace, ""), named=False)
         try:
@@ -65,19 +77,21 @@ class CRDStore(Generic[R]):
         except DatastoreError as error:
             # A definition that is not installed shows as NotFound, which feeds know how to wait for.
             raise translate(error, self._key(namespace, "")) from error
-        items: list[R] = []
-        for raw in page.items:
+        items = list(self._readable(page.items, name_prefix))
+        items.sort(key=lambda item: (item.metadata.namespace, item.metadata.name))
+        return ResourceList(items, page.revision)
+
+    def _readable(self, raws: Iterable[msgspec.Raw], name_prefix: str) -> Iterator[R]:
+        for raw in raws:
             try:
                 item = self._decode(raw)
             except Invalid as error:
-                log.warning("ignoring a %s: %s", self._kind.name, error)
+                _reject(self._kind.name, error)
                 continue
             if item.metadata.name.startswith(name_prefix) and not (
                 self._type is BlockAffinity and is_tombstone(item)
             ):
-                items.append(item)
-        items.sort(key=lambda item: (item.metadata.namespace, item.metadata.name))
-        return ResourceList(items, page.revision)
+                yield item
 
     def update(self, resource: R) -> R:
         key = self._key(resource.metadata.namespace, resource.metadata.name)
@@ -116,6 +130,10 @@ class CRDStore(Generic[R]):
             return CRDWatch(self, self._rest.watch(path, revision=revision, query=query))
         except DatastoreError as error:
             raise translate(error, self._key(namespace, name)) from error
+
+    @property
+    def kind_name(self) -> str:
+        return self._kind.name
 
     def decode_event(self, raw: msgspec.Raw) -> R:
         return self._decode(raw)
@@ -176,7 +194,7 @@ class CRDWatch(Generic[R]):
             try:
                 resource = self._store.decode_event(event.object)
             except Invalid as error:
-                log.warning("%s; it counts as deleted", error)
+                _reject(self._store.kind_name, f"{error}; it counts as deleted")
                 resource, kind = self._store.placeholder(event.object), EventType.DELETED
             if (
                 kind is not EventType.DELETED
@@ -188,6 +206,12 @@ class CRDWatch(Generic[R]):
 
     def close(self) -> None:
         self._stream.close()
+
+
+def _reject(kind: str, reason: object) -> None:
+    from pycalico.datastore import rejects  # noqa: PLC0415 (nothing to say, nothing to load)
+
+    rejects.report(kind, reason)
 
 
 def is_tombstone(resource: object) -> bool:

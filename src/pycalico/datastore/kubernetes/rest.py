@@ -162,18 +162,28 @@ class Rest:
     def list_raw(
         self, path: str, *, query: Mapping[str, str] | None = None, cached: bool = False
     ) -> Page[msgspec.Raw]:
-        """All items, undecoded, page by page; ``cached`` lets the server answer from its cache."""
+        """All items, undecoded; ``cached`` lets the server answer from its cache."""
+        items: list[msgspec.Raw] = []
+        revision = ""
+        for page in self.pages(path, query=query, cached=cached):
+            items += page.items
+            revision = page.revision
+        return Page(items, revision)
+
+    def pages(
+        self, path: str, *, query: Mapping[str, str] | None = None, cached: bool = False
+    ) -> Iterator[Page[msgspec.Raw]]:
+        """The same page by page, so that the caller need not hold all of them at once."""
         wanted = dict(query or {})
         if cached:
             wanted["resourceVersion"] = "0"
         else:
             wanted["limit"] = str(_PAGE)
-        items: list[msgspec.Raw] = []
         while True:
             page = decode(self.request("GET", path, query=wanted, read_s=60.0), _RawList)
-            items += page.items or []
+            yield Page(page.items or [], page.metadata.resource_version)
             if not page.metadata.continue_:
-                return Page(items, page.metadata.resource_version)
+                return
             wanted["continue"] = page.metadata.continue_
 
     def list(
@@ -278,7 +288,7 @@ def _refusal(code: int, body: bytes) -> DatastoreError:
     except msgspec.DecodeError:
         status = _Status(message=body[:200].decode(errors="replace").strip())
     if code in (401, 403):
-        return Unauthorized(status.message or f"HTTP {code}")
+        return Unauthorized(status.message or f"HTTP {code}", forbidden=code == 403)
     if code == 410:
         return RevisionExpired(status.message)
     if code >= 500 or code == 429:

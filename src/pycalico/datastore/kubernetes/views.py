@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from pycalico.api.meta import Key, ObjectMeta, R, ResourceList
 from pycalico.api.v3.node import Node
 from pycalico.api.v3.profile import Profile
 from pycalico.api.v3.workloadendpoint import WorkloadEndpoint
+from pycalico.datastore import rejects
 from pycalico.datastore.client import Event, EventType
 from pycalico.datastore.errors import DatastoreError, Invalid, NotFound, NotSupported
 from pycalico.datastore.kubernetes import core
@@ -23,8 +23,6 @@ from pycalico.datastore.kubernetes.convert import pod as pod_convert
 from pycalico.datastore.kubernetes.convert import profile as profile_convert
 from pycalico.datastore.kubernetes.refusal import translate
 from pycalico.datastore.kubernetes.rest import MERGE_PATCH, STRATEGIC_PATCH, Rest, RestWatch, path_of
-
-log = logging.getLogger(__name__)
 
 C = TypeVar("C", bound=core.Core)
 
@@ -86,14 +84,14 @@ class View(Generic[C, R]):
             return self._convert(source)
         except ValueError as error:
             meta = source.metadata
-            log.warning("ignoring %s %s/%s: %s", self._api[1], meta.namespace, meta.name, error)
+            rejects.report(self.kind, f"{self._api[1]} {meta.namespace}/{meta.name}: {error}")
             return None
 
     def _read(self, raw: msgspec.Raw) -> R | None:
         try:
             return self.convert(self.decode(raw))
         except Invalid as error:
-            log.warning("%s; it is left out", error)
+            rejects.report(self.kind, error)
             return None
 
     def gone(self, source: C) -> R | None:
@@ -105,6 +103,10 @@ class View(Generic[C, R]):
             return self.decode(self._rest.request("GET", self.path(namespace, name)))
         except DatastoreError as error:
             raise translate(error, key) from error
+
+    def each(self) -> Iterator[R]:
+        for page in self._rest.pages(self.path("")):
+            yield from (item for item in map(self._read, page.items) if item is not None)
 
     def list(self, namespace: str, name_prefix: str, *, cached: bool) -> ResourceList[R]:
         page = self._rest.list_raw(self.path(namespace), cached=cached)
@@ -265,6 +267,9 @@ class Profiles:
             profile_convert.from_service_account,
         )
 
+    def each(self) -> Iterator[Profile]:
+        return iter(self.list("", "", cached=False).items)
+
     def list(self, namespace: str, name_prefix: str, *, cached: bool) -> ResourceList[Profile]:  # noqa: ARG002
         spaces = self._namespaces.list("", "", cached=cached)
         accounts = self._accounts.list("", "", cached=cached)
@@ -282,7 +287,7 @@ class Profiles:
         space, _, account = name.removeprefix(names.SERVICE_ACCOUNT_PROFILE_PREFIX).partition(".")
         if name.startswith(names.SERVICE_ACCOUNT_PROFILE_PREFIX) and account:
             return profile_convert.from_service_account(self._accounts.fetch(account, space, key))
-        raise NotFound(key, f"Invalid name {name}")
+        raise Invalid(f"Invalid name {name}")
 
     def watch(self, namespace: str, *, revision: str, name: str) -> MergedWatch:  # noqa: ARG002
         spaces, _, accounts = revision.partition("/")

@@ -12,6 +12,8 @@ from pycalico.api.meta import API_VERSION, CRD_API_VERSION, ObjectMeta, OwnerRef
 from pycalico.datastore.kubernetes.convert import uid
 
 ANNOTATION = "projectcalico.org/metadata"
+#: IPAM's records are written without metadata of their own.
+_IPAM = ("BlockAffinity", "IPAMBlock", "IPAMConfig", "IPAMHandle")
 _OURS = ("projectcalico.org/", "operator.tigera.io/")
 
 
@@ -22,13 +24,14 @@ def is_ours(key: str) -> bool:
 def to_crd(resource: R) -> R:
     """A copy of ``resource`` in the form that is written to the API server."""
     meta = resource.metadata
+    kept = ObjectMeta() if resource.kind in _IPAM else meta
     kept = msgspec.structs.replace(
-        meta,
+        kept,
         name="",
         namespace="",
         uid="",
         resource_version="",
-        owner_references=[_to_crd_owner(owner) for owner in meta.owner_references],
+        owner_references=[_to_crd_owner(owner) for owner in kept.owner_references],
     )
     # Upstream's encoder always writes creationTimestamp.
     stored = {"creationTimestamp": None} | msgspec.to_builtins(kept)

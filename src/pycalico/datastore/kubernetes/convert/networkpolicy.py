@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -21,11 +21,14 @@ _PORT_MOST = 65535
 log = logging.getLogger(__name__)
 
 
-def from_kubernetes(policy: NetworkPolicy) -> KubernetesNetworkPolicy:
-    """A rule that cannot be converted is dropped with a warning; the others stay."""
+def from_kubernetes(
+    policy: NetworkPolicy, dropped: Callable[[str], None] | None = None
+) -> KubernetesNetworkPolicy:
+    """A rule that cannot be converted is dropped with a warning, and ``dropped`` told why; the others stay."""
     meta, spec = policy.metadata, policy.spec
-    ingress = _rules(policy, [(rule.from_, rule.ports) for rule in spec.ingress or []], ingress=True)
-    egress = _rules(policy, [(rule.to, rule.ports) for rule in spec.egress or []], ingress=False)
+    tell = dropped or (lambda _: None)
+    ingress = _rules(policy, [(rule.from_, rule.ports) for rule in spec.ingress or []], tell, ingress=True)
+    egress = _rules(policy, [(rule.to, rule.ports) for rule in spec.egress or []], tell, ingress=False)
     types: list[str] = [name for name in ("Ingress", "Egress") if name in (spec.policy_types or [])]
     return KubernetesNetworkPolicy(
         metadata=ObjectMeta(
@@ -76,6 +79,7 @@ def _terms(selector: LabelSelector | None) -> Iterable[str]:
 def _rules(
     policy: NetworkPolicy,
     parts: Sequence[tuple[list[PolicyPeer] | None, list[PolicyPort] | None]],
+    dropped: Callable[[str], None],
     *,
     ingress: bool,
 ) -> list[Rule]:
@@ -86,6 +90,7 @@ def _rules(
         except ValueError as error:
             name = f"{policy.metadata.namespace}/{policy.metadata.name}"
             log.warning("dropping a rule of NetworkPolicy %s that cannot be converted: %s", name, error)
+            dropped(f"{'ingress' if ingress else 'egress'} rule dropped: {error}")
     return rules
 
 

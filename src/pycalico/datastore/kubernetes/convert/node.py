@@ -83,7 +83,7 @@ def from_kubernetes(node: core.Node) -> Node:
     )
     labels = {**_json_map(annotations.get(_LABELS), meta.name), **meta.labels}
     own_annotations = _json_map(annotations.get(_ANNOTATIONS), meta.name)
-    own_annotations[KUBE_LABELS] = msgspec.json.encode(meta.labels, order="sorted").decode()
+    own_annotations[KUBE_LABELS] = msgspec.json.encode(meta.labels or None, order="sorted").decode()
     return Node(
         metadata=ObjectMeta(
             name=meta.name,
@@ -157,7 +157,7 @@ def _json_map(text: str | None, node: str) -> dict[str, str]:
     if not text:
         return {}
     try:
-        return msgspec.json.decode(text, type=dict[str, str])
+        return msgspec.json.decode(text, type=dict[str, str] | None) or {}
     except msgspec.DecodeError as error:
         log.warning("node %s: ignoring an annotation that is not a JSON map of strings: %s", node, error)
         return {}

@@ -1,20 +1,28 @@
-"""Files of resources: which files, which documents in them, and from a document to resources."""
+"""From the text of a manifest to resources: documents, objects, lists. Texts of refusals are upstream's."""
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 from pycalico.api import goyaml, strict
-from pycalico.api.kinds import KINDS as ALL_KINDS
+from pycalico.api.kinds import KINDS
 from pycalico.api.meta import API_VERSION, Resource
-from pycalico.calicoctl import names
 
-_SUFFIXES = (".yaml", ".yml", ".json")
+#: Kinds that programs keep among themselves; nobody writes them by hand.
+_INTERNAL = frozenset(
+    [
+        "BlockAffinity",
+        "CalicoNodeStatus",
+        "IPAMBlock",
+        "IPAMConfig",
+        "IPAMHandle",
+        "KubernetesEndpointSlice",
+        "KubernetesNetworkPolicy",
+        "KubernetesService",
+    ]
+)
 _LIST_META = {"selfLink", "resourceVersion", "continue", "remainingItemCount"}
-
 
 #: Structs of ours that serve two kinds, as upstream's messages call them.
 _RENAMED = {
@@ -24,61 +32,47 @@ _RENAMED = {
 
 
 class ManifestError(ValueError):
-    """A file cannot be read or is no manifest; the message is upstream's."""
+    """A file cannot be read or is no manifest; the message is upstream's.
+
+    ``place`` says where in the text, as far as that is known: ``line 7``, or the line where its document begins.
+    """
+
+    place = ""
 
 
-def files(path: str, *, recursive: bool) -> Iterator[str]:
-    """The file itself, or a directory's manifests in lexical order. ``-`` is standard input."""
-    if path == "-" or not os.path.isdir(path):  # noqa: PTH112
-        yield path
-        return
-    for name in sorted(os.listdir(path)):  # noqa: PTH208
-        child = os.path.join(path, name)  # noqa: PTH118
-        if os.path.isdir(child):  # noqa: PTH112
-            if recursive and not os.path.islink(child):  # noqa: PTH114
-                yield from files(child, recursive=True)
-        elif os.path.splitext(name)[1].lower() in _SUFFIXES:  # noqa: PTH122
-            yield child
-
-
-def text_of(path: str) -> str:
-    """Raises ManifestError."""
-    try:
-        if path == "-":
-            if sys.stdin is None:  # closed by the caller
-                raise ManifestError("read -: bad file descriptor")
-            return sys.stdin.buffer.read().decode()
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123
-            return file.read()
-    except OSError as error:
-        what = "read" if isinstance(error, IsADirectoryError) else "open"
-        raise ManifestError(f"{what} {path}: {(error.strerror or str(error)).lower()}") from error
-    except UnicodeDecodeError as error:
-        raise ManifestError("error parsing document: yaml: invalid UTF-8") from error
+def parse(text: str) -> list[Resource]:
+    """All resources of a YAML or JSON text of any number of documents. Raises ManifestError."""
+    found: list[Resource] = []
+    for first, document in _numbered(text):
+        try:
+            found += parsed(document)
+        except ManifestError as error:
+            line = getattr(error.__cause__, "line", 0)
+            error.place = f"line {first + line}" if line else f"the document at line {first + 1}"
+            raise
+    return found
 
 
 def documents(text: str) -> Iterator[str]:
     """Split where a line begins with ``---``; the rest of that line is dropped."""
+    return (document for _, document in _numbered(text))
+
+
+def _numbered(text: str) -> Iterator[tuple[int, str]]:
+    """Each document with the number of lines before it."""
     start = 0
     while True:
+        before = text.count("\n", 0, start)
         end = text.find("\n---", start)
         if end < 0:
             if start < len(text):
-                yield text[start:]
+                yield before, text[start:]
             return
-        yield text[start:end]
+        yield before, text[start:end]
         newline = text.find("\n", end + 4)
         if newline < 0:
             return
         start = newline + 1
-
-
-def load(path: str) -> list[Resource]:
-    """All resources of one file. Raises ManifestError."""
-    found: list[Resource] = []
-    for document in documents(text_of(path)):
-        found += parsed(document)
-    return found
 
 
 def parsed(document: str) -> list[Resource]:
@@ -108,14 +102,14 @@ def resources_of(value: Any) -> list[Resource]:
 def _known(value: dict[str, Any]) -> str:
     kind, version = str(value["kind"]), value.get("apiVersion") or ""
     single = kind.removesuffix("List")
-    if version != API_VERSION or single not in names.KINDS:
+    if version != API_VERSION or single not in KINDS or single in _INTERNAL:
         raise ManifestError(f"Unknown resource type ({kind}) and/or version ({version})")
     return single
 
 
 def _resources(value: dict[str, Any]) -> list[Resource]:
     kind = _known(value)
-    resource_type = ALL_KINDS[kind].type
+    resource_type = KINDS[kind].type
     if value["kind"] == kind:
         return [strict.decode(value, resource_type, renamed=_RENAMED.get(kind))]
     for name in sorted(value):

@@ -1,0 +1,234 @@
+"""What policy costs a packet: a pod pair behind 2,000 policies beside the same pair behind none, with nftables.
+
+TCP stream, 64-byte UDP and connections per second, in turn several times, so that what else the machine does hits both.
+"""
+
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import world
+from pycalico.calc.messages import (
+    InSync,
+    IPSetType,
+    IPSetUpdate,
+    PolicyID,
+    PolicyLists,
+    PolicyUpdate,
+    PortRange,
+    ProfileUpdate,
+    Rule,
+    WorkloadEndpointID,
+    WorkloadEndpointUpdate,
+)
+from pycalico.dataplane.config import DataplaneConfig
+from pycalico.dataplane.engine import Dataplane
+
+_POLICIES = 2000
+_TURNS = 5
+_SECONDS = float(os.environ.get("BENCH_SECONDS", "2"))
+_GATEWAY = "ee:ee:ee:ee:ee:ee"
+_PODS = (("cali1", "172.16.0.1", "02:00:00:00:00:01"), ("cali2", "172.16.0.2", "02:00:00:00:00:02"))
+#: name: (unit, at least this share of the rate without policy)
+_KINDS = {"TCP stream": ("Gbit/s", 0.97), "64-byte UDP": ("kpps", 0.97), "connections": ("1/s", 0.90)}
+
+
+def main() -> None:
+    if not world.inside("packets"):
+        return
+    with world.Place(), _pods():
+        for how, policies in (("one port each", _by_port), ("one port, sets each", _by_set)):
+            _compare(how, list(policies()))
+
+
+def _sh(command):
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"bench: {command}: {done.stderr.strip()}")
+
+
+@contextlib.contextmanager
+def _pods():
+    _sh("ip link set lo up")
+    for interface, address, mac in _PODS:
+        _sh(f"""
+        ip netns add {interface}; ip link add {interface} type veth peer name eth0 netns {interface}
+        ip -n {interface} link set eth0 address {mac}; ip -n {interface} link set eth0 up
+        ip -n {interface} link set lo up; ip -n {interface} addr add {address}/32 dev eth0
+        ip -n {interface} route add 169.254.1.1 dev eth0 scope link
+        ip -n {interface} route add default via 169.254.1.1 dev eth0
+        ip -n {interface} neigh add 169.254.1.1 lladdr {_GATEWAY} dev eth0 nud permanent
+        ip link set {interface} address {_GATEWAY}; ip link set {interface} up
+        """)
+    try:
+        yield
+    finally:
+        for interface, *_ in _PODS:
+            _sh(f"ip netns del {interface}")
+
+
+def _by_port():
+    """Each policy allows its own port; the pair's is the last one's."""
+    for number in range(_POLICIES):
+        port = 20000 + number if number < _POLICIES - 1 else 5201
+        for protocol in ("tcp", "udp"):
+            yield number, Rule("allow", protocol=protocol, dst_ports=(PortRange(port, port),))
+
+
+def _by_set():
+    """Each policy allows its own set of addresses the same port; the pair is in the last one's."""
+    for number in range(_POLICIES):
+        for protocol in ("tcp", "udp"):
+            ports = (PortRange(5201, 5201),)
+            yield number, Rule("allow", protocol=protocol, dst_ports=ports, src_ip_set_ids=(f"s:{number}",))
+
+
+def _messages(rules):
+    everything = (Rule("allow"),)
+    yield ProfileUpdate("open", everything, everything)
+    chains = {}
+    for number, rule in rules:
+        chains.setdefault(number, []).append(rule)
+        for set_id in rule.src_ip_set_ids:
+            members = tuple(f"10.{number >> 8}.{number & 255}.{n}" for n in range(20))
+            last = tuple(address for _, address, _ in _PODS) if number == _POLICIES - 1 else ()
+            yield IPSetUpdate(set_id, IPSetType("hash:net"), (*members, *last))
+    names = tuple(f"default.p{number:05}" for number in chains)
+    for name, inbound in zip(names, chains.values(), strict=True):
+        yield PolicyUpdate(PolicyID("default", name), tuple(inbound), everything, original_selector="all()")
+    lists = (PolicyLists("default", names, ()),) if names else ()
+    for interface, address, mac in _PODS:
+        identity = WorkloadEndpointID("k8s", f"default/{interface}", "eth0")
+        yield WorkloadEndpointUpdate(
+            identity, interface, mac=mac, profiles=("open",), ipv4_nets=(f"{address}/32",), tiers=lists
+        )
+
+
+@contextlib.contextmanager
+def _dataplane(rules):
+    config = DataplaneConfig(hostname="bench", ipv6=False, nftables_mode="Enabled", mtu_file="")
+    dataplane, stop = Dataplane(config), threading.Event()
+    thread = threading.Thread(target=dataplane.run, args=(stop,), daemon=True)
+    thread.start()
+    dataplane.put([*_messages(rules), InSync()])
+    while not (dataplane.status().started and dataplane.status().in_sync):
+        time.sleep(0.02)
+    try:
+        yield
+    finally:
+        stop.set()
+        dataplane.put([])
+        thread.join()
+
+
+def _compare(how, rules):
+    found = {kind: ([], []) for kind in _KINDS}
+    for _ in range(_TURNS):
+        for index, given in enumerate(([], rules)):
+            with _dataplane(given):
+                time.sleep(0.3)
+                for kind, rate in _rates().items():
+                    found[kind][index].append(rate)
+    table = Table(title=f"{_POLICIES:,} policies, {how}: medians of {_TURNS}", title_justify="left", box=None)
+    for heading in ("", "without", "behind", "share %", "promised %"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for kind, (unit, least) in _KINDS.items():
+        without, behind = (statistics.median(rates) for rates in found[kind])
+        share = f"{behind / without * 100:.1f}"
+        table.add_row(f"{kind}, {unit}", f"{without:.2f}", f"{behind:.2f}", share, f"{least * 100:.0f}")
+    Console(width=100).print(table)
+
+
+def _rates():
+    return {"TCP stream": _tcp(), "64-byte UDP": _udp(), "connections": _connections()}
+
+
+_PROGRAM = """
+import socket, sys, time
+kind, role, address, seconds = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])
+stream = kind != "udp"
+s = socket.socket(socket.AF_INET, socket.SOCK_STREAM if stream else socket.SOCK_DGRAM)
+s.settimeout(10)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+if role == "server":
+    s.bind((address, 5201))
+    if stream: s.listen(1024)
+    print("ready", flush=True)
+    if kind == "tcp":
+        c, _ = s.accept(); total = 0; buffer = bytearray(1 << 20); began = time.perf_counter()
+        while n := c.recv_into(buffer): total += n
+        print(total * 8 / 1e9 / (time.perf_counter() - began))
+    elif kind == "udp":
+        s.setsockopt(socket.SOL_SOCKET, 33, 32 << 20); s.settimeout(1.0); count = 0; first = last = 0
+        try:
+            while True:
+                s.recv(128); last = time.perf_counter(); first = first or last; count += 1
+        except TimeoutError: pass
+        print(count / 1e3 / (last - first))
+    else:
+        s.settimeout(1.0)
+        try:
+            while True: s.accept()[0].close()
+        except TimeoutError: pass
+        print(0)
+else:
+    end = time.perf_counter() + seconds; count = 0; began = time.perf_counter()
+    if kind == "tcp":
+        s.connect((address, 5201)); data = b"x" * (1 << 17)
+        while time.perf_counter() < end: s.sendall(data)
+        s.close()
+    elif kind == "udp":
+        s.connect((address, 5201)); data = b"x" * 22
+        while time.perf_counter() < end:
+            for _ in range(100): s.send(data)
+    else:
+        while time.perf_counter() < end:
+            c = socket.socket(); c.connect((address, 5201)); c.recv(1); c.close(); count += 1
+        print(count / (time.perf_counter() - began))
+"""
+
+
+def _pair(kind):
+    """(what the server says, what the client says)."""
+    (client, *_), (server, address, _) = _PODS
+
+    def start(where, role):
+        argv = [
+            "ip",
+            "netns",
+            "exec",
+            where,
+            sys.executable,
+            "-c",
+            _PROGRAM,
+            kind,
+            role,
+            address,
+            str(_SECONDS),
+        ]
+        return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+
+    listening = start(server, "server")
+    listening.stdout.readline()
+    calling = start(client, "client")
+    said = calling.communicate(timeout=60)[0]
+    return listening.communicate(timeout=60)[0], said
+
+
+def _tcp():
+    return float(_pair("tcp")[0])
+
+
+def _udp():
+    return float(_pair("udp")[0])
+
+
+def _connections():
+    return float(_pair("connections")[1])

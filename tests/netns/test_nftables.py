@@ -1,0 +1,284 @@
+"""The nftables dataplane on the real kernel: adoption, repair, refusal, and the switch from and to iptables."""
+
+import re
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import dataplane_rig as rig
+
+from pycalico.calc.messages import (
+    HostEndpointUpdate,
+    HostMetadataUpdate,
+    IPPoolUpdate,
+    IPSetDelta,
+    IPSetType,
+    IPSetUpdate,
+    PolicyID,
+    PolicyLists,
+    PolicyRemove,
+    PolicyUpdate,
+    PortRange,
+    Rule,
+)
+from pycalico.dataplane.drivers.choice import NftablesUnfit, choose
+from pycalico.dataplane.drivers.nft import features
+from pycalico.kernel.nfnetlink import Channel
+
+pytestmark = pytest.mark.netns
+
+NATIVE = {"nftables_mode": "Enabled"}
+POD = "calibd2348b4f67"
+NODES = (HostMetadataUpdate("k8s-w1", "192.168.10.101"), IPPoolUpdate("172.16.0.0/16", nat_outgoing=True))
+SET = "s:members"
+POLICY = PolicyID("default", "default/default.allow")
+LISTS = (PolicyLists("default", (POLICY.name,), (POLICY.name,)),)
+
+
+@pytest.fixture(autouse=True)
+def _namespace():
+    with rig.namespace():
+        rig.host()
+        rig.veth(POD, "p0")
+        yield
+
+
+def policy(*rules, name=POLICY):
+    return PolicyUpdate(name, inbound=rules, outbound=(Rule("allow"),), original_selector="all()")
+
+
+def from_set(port):
+    return Rule("allow", protocol="tcp", src_ip_set_ids=(SET,), dst_ports=(PortRange(port, port),))
+
+
+DEFAULT_RULES = (from_set(80),)
+
+
+def world(*members, rules=DEFAULT_RULES):
+    return (
+        *NODES,
+        IPSetUpdate(SET, IPSetType("hash:net"), members),
+        *rig.PROFILES,
+        policy(*rules),
+        rig.workload("pod1", POD, "172.16.158.2/32", tiers=LISTS),
+    )
+
+
+def table(what="table ip calico"):
+    return rig.sh(f"nft -s list {what}", check=False)
+
+
+def members():
+    found = re.search(r"elements = {(.*?)}", table("set ip calico cali40s-members"), re.DOTALL)
+    return set(found[1].replace(",", " ").split()) if found else set()
+
+
+def targets(felix):
+    return [item.target for item in felix.dataplane.assembly.natives]
+
+
+def test_restart_adopts_everything():
+    messages = world(
+        "10.0.0.1", "10.1.0.0/16", rules=(from_set(80), Rule("deny", src_nets=("10.0.0.0/8", "12.0.0.0/8")))
+    )
+    with rig.Rig(**NATIVE, ipv6=True).start(*messages) as felix:
+        # The addresses of links that just came up may follow the rest.
+        assert targets(felix)[0].transactions == 1
+    before = table()
+    assert "saddr { 10.0.0.0/8, 12.0.0.0/8 }" in before
+    with rig.Rig(**NATIVE, ipv6=True).start(*messages) as felix:
+        felix.resync()
+        assert [target.transactions for target in targets(felix)] == [0, 0]
+    assert table() == before
+
+
+def test_each_change_is_as_small_as_what_changed():
+    many = [policy(from_set(80), name=PolicyID("default", f"default/default.p{n:03}")) for n in range(300)]
+    names = tuple(update.id.name for update in many)
+    crowd = (PolicyLists("default", names, ()),)
+    pod = rig.workload("pod1", POD, "172.16.158.2/32", tiers=crowd)
+    with rig.Rig(**NATIVE).start(*world("10.0.0.1"), *many, pod) as felix:
+        (target,) = targets(felix)
+        before = target.messages_written
+        felix.put(IPSetDelta(SET, added=("10.0.0.2",), removed=("10.0.0.1",)))
+        rig.until(lambda: members() == {"10.0.0.2"}, what="the member")
+        assert target.messages_written - before == 2
+        before = target.messages_written
+        added = PolicyID("default", "default/default.p150a")
+        longer = tuple(sorted((*names, added.name)))
+        felix.put(policy(from_set(81), name=added), rig.workload("pod1", POD, "172.16.158.2/32", tiers=(PolicyLists("default", longer, ()),)))  # fmt: skip
+        rig.until(lambda: "dport 81" in table(), what="the policy")
+        felix.settle()
+        # Two chains and their rules, and one rule in the group; no endpoint's chain.
+        assert target.messages_written - before < 8
+
+
+def test_tampering_is_repaired_and_others_tables_are_left_alone():
+    rig.sh(
+        "nft add table ip mine; nft add chain ip mine c; nft add rule ip mine c drop; nft add table inet calico"
+    )
+    with rig.Rig(**NATIVE).start(*world("10.0.0.1")) as felix:
+        before = table()
+        mine = table("table ip mine")
+        for harm in (
+            "nft flush chain ip calico filter-cali-FORWARD",
+            "nft insert rule ip calico filter-FORWARD accept",
+            "nft add chain ip calico junk",
+            "nft add set ip calico junk '{ type ipv4_addr; }'",
+            "nft add element ip calico cali40s-members '{ 9.9.9.9 }'",
+            "nft delete element ip calico cali40s-members '{ 10.0.0.1 }'",
+            f"nft delete element ip calico filter-cali-to-wl-dispatch '{{ {POD} }}'",
+            "nft delete table ip calico",
+        ):
+            rig.sh(harm)
+            rig.until(lambda: table() == before, what=f"repair of {harm}")
+        assert felix.error is None
+        assert table("table ip mine") == mine
+    assert "table inet calico" in rig.sh("nft list tables")
+
+
+def test_a_table_of_another_make_is_made_anew():
+    rig.sh(
+        "nft add table ip calico; nft add map ip calico cali40s-members '{ type ipv4_addr : verdict; }';"
+        "nft add chain ip calico filter-FORWARD '{ type filter hook forward priority -5; }';"
+        "nft add rule ip calico filter-FORWARD ip saddr vmap @cali40s-members"
+    )
+    with rig.Rig(**NATIVE).start(*world("10.0.0.1")) as felix:
+        (target,) = targets(felix)
+        assert target.transactions == 1
+        assert members() == {"10.0.0.1"}
+        assert "priority filter" in table("chain ip calico filter-FORWARD")
+
+
+def test_a_set_takes_a_net_when_the_first_one_comes():
+    with rig.Rig(**NATIVE).start(*world("10.0.0.1", "10.1.2.3")) as felix:
+        assert "interval" not in table("set ip calico cali40s-members")
+        rules = table("chain ip calico filter-cali-pi-_" + _hash_of_policy())
+        felix.put(IPSetDelta(SET, added=("10.1.0.0/16", "10.1.2.0/24"), removed=()))
+        rig.until(lambda: members() == {"10.0.0.1", "10.1.0.0/16"}, what="the net, which holds the others")
+        assert table("chain ip calico filter-cali-pi-_" + _hash_of_policy()) == rules
+        felix.put(IPSetDelta(SET, added=(), removed=("10.1.0.0/16",)))
+        rig.until(lambda: members() == {"10.0.0.1", "10.1.2.0/24"}, what="the net within")
+        felix.put(IPSetDelta(SET, added=("10.1.2.4",), removed=("10.1.2.0/24",)))
+        rig.until(lambda: members() == {"10.0.0.1", "10.1.2.3", "10.1.2.4"}, what="the addresses within")
+        felix.resync()
+        assert felix.dataplane.status().failures == ()
+
+
+def _hash_of_policy():
+    return re.search(r"filter-cali-pi-_(\S+)", table())[1]
+
+
+def test_what_the_kernel_refuses_is_named_and_denied_and_the_rest_lands(monkeypatch):
+    """A rule that the kernel cannot take: nothing that validation lets through is known to be one, so it is made."""
+    from pycalico.dataplane.drivers.nft import changes
+    from pycalico.kernel import nftexpr
+
+    real = changes.compile_rule
+
+    def broken(family, where, text):
+        found = real(family, where, text)
+        if "--destination-ports 6666" in text:
+            found = type(found)((nftexpr.expression("nonesuch", b""),), found.comment)
+        return found
+
+    monkeypatch.setattr(changes, "compile_rule", broken)
+    bad = PolicyID("default", "default/default.bad")
+    both = (PolicyLists("default", (POLICY.name, bad.name), ()),)
+    pod = rig.workload("pod1", POD, "172.16.158.2/32", tiers=both)
+    with rig.Rig(**NATIVE).start(*world("10.0.0.1"), policy(from_set(6666), name=bad), pod) as felix:
+        failures = felix.dataplane.status().failures
+        assert [failure.key for failure in failures] == [f"chain filter-{_chain_of(bad)}"]
+        assert "ENOENT" in failures[0].reason
+        assert "dport 80" in table()
+        assert "drop comment" in table(f"chain ip calico filter-{_chain_of(bad)}")
+        felix.put(policy(from_set(6667), name=bad))
+        rig.until(lambda: "dport 6667" in table(), what="the mended policy")
+        rig.until(lambda: not felix.dataplane.status().failures, what="no failure")
+
+
+def _chain_of(policy_id):
+    from pycalico.dataplane.rules.policy import policy_chain_name
+
+    return policy_chain_name(True, policy_id.name)
+
+
+@pytest.mark.parametrize("backend", ["legacy", "nft"])
+def test_the_switch_and_back_leaves_nothing_of_the_other(backend):
+    rig.sh(f"iptables-{backend} -A FORWARD -s 9.9.9.9 -j DROP; ipset create theirs hash:ip")
+    old = {"nftables_mode": "Disabled", "iptables_backend": backend}
+    with rig.Rig(**old).start(*world("10.0.0.1")):
+        assert rig.count("filter", backend)
+    with rig.Rig(**NATIVE).start(*world("10.0.0.1")):
+        rig.until(
+            lambda: not any(rig.count(name, backend) for name in rig.TABLES), what="no chains of iptables'"
+        )
+        rig.until(lambda: rig.sh("ipset list -name").split() == ["theirs"], what="no sets of iptables'")
+        assert "9.9.9.9" in rig.sh(f"iptables-{backend}-save")
+        assert members() == {"10.0.0.1"}
+    with rig.Rig(**old).start(*world("10.0.0.1")):
+        rig.until(lambda: "calico" not in rig.sh("nft list tables"), what="no table of nftables'")
+        assert rig.count("filter", backend)
+
+
+def test_host_endpoints_are_reached_through_maps():
+    lists = (PolicyLists("default", (POLICY.name,), (POLICY.name,)),)
+    hep = HostEndpointUpdate(
+        "eth0", "eth0", tiers=lists, forward_tiers=lists, pre_dnat_tiers=lists, untracked_tiers=lists
+    )
+    with rig.Rig(**NATIVE).start(*world("10.0.0.1"), hep) as felix:
+        found = table()
+        for name in (
+            "filter-cali-to-host-endpoint",
+            "filter-cali-from-host-endpoint",
+            "filter-cali-from-hep-forward",
+            "mangle-cali-from-host-endpoint",
+            "raw-cali-to-host-endpoint",
+        ):
+            assert re.search(rf"map {name} {{.*?\"eth0\" : goto", found, re.DOTALL), name
+        assert "notrack" in found
+        assert "tcp dport 22 counter accept" in table("chain ip calico raw-cali-failsafe-in")
+        felix.put(PolicyRemove(POLICY), HostEndpointUpdate("eth0", "eth0"))
+        rig.until(lambda: "raw-cali-fh-eth0" not in table(), what="no untracked policy")
+
+
+def test_auto_follows_kube_proxy():
+    assert not choose("Auto", (4,)).native
+    assert not choose("Disabled", (4,)).native
+    rig.sh("nft add table ip kube-proxy")
+    assert not choose("Auto", (4,)).native
+    rig.sh("nft add chain ip kube-proxy services")
+    assert choose("Auto", (4, 6)).native
+
+
+def test_a_kernel_that_lacks_something_is_told_by_name(monkeypatch):
+    monkeypatch.setattr(
+        features,
+        "_RULES",
+        (*features._RULES, ("time travel", "filter", "-m mark --mark 0x1/0x1 --jump nowhere")),
+    )
+    assert [text.partition(":")[0] for text in features.missing((4,))] == ["IPv4 time travel"]
+    with pytest.raises(NftablesUnfit, match=r"lacks what nftables needs .IPv4 time travel: No such file"):
+        choose("Enabled", (4,))
+    rig.sh("nft add table ip kube-proxy; nft add chain ip kube-proxy services")
+    chosen = choose("Auto", (4,))
+    assert not chosen.native
+    assert "time travel" in chosen.note
+    with Channel() as channel:
+        before = channel.generation()
+        features.missing((4,))
+        assert channel.generation() == before
+    waiting = rig.Rig(**NATIVE)
+    waiting.dataplane = rig.Dataplane(waiting.config)
+    stop = threading.Event()
+    thread = threading.Thread(target=waiting.dataplane.run, args=(stop,))
+    thread.start()
+    rig.until(lambda: waiting.dataplane.status().failures, what="the reason")
+    assert "time travel" in waiting.dataplane.status().failures[0].reason
+    assert not waiting.dataplane.status().started
+    stop.set()
+    thread.join(12)
+    assert not thread.is_alive()
