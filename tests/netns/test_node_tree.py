@@ -233,6 +233,14 @@ class Tree:
         self.log.close()
 
 
+def resident_mib(tree):
+    total = 0
+    for pid in tree.processes():
+        with contextlib.suppress(OSError):
+            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return total / 2**20
+
+
 PREPARE = """
 from pycalico.datastore.kubernetes.crds import crds
 from pycalico.datastore.kubernetes.rest import path_of
@@ -343,6 +351,21 @@ def test_two_nodes_come_up_and_one_takes_leave(cluster):
         'calico/node is not ready: Felix is not live: Get "http://localhost:9099/liveness":'
         " dial tcp 127.0.0.1:9099: connect: connection refused\n"
     )
+
+    # All but Felix, whose size depends on the cluster's; `python -m bench node` has the whole.
+    assert resident_mib(w1) < 150
+
+    # A BIRD that hangs is not live, and is not waited for.
+    [pid] = [pid for pid, found in w1.processes().items() if found[:2] == ["bird", "-R"]]
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    hung = w1.calico_node("-bird-live")
+    os.kill(pid, signal.SIGCONT)
+    assert (hung.returncode, hung.stdout) == (
+        1,
+        "calico/node is not ready: bird is not live: timed out reading from BIRD\n",
+    )
+    assert time.monotonic() - began < 6
 
     # A killed confd and a killed BIRD come back by themselves.
     for words in (["calico-node", "-confd"], ["bird", "-R"]):
