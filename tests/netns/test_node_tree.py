@@ -352,6 +352,10 @@ def test_two_nodes_come_up_and_one_takes_leave(cluster):
         " dial tcp 127.0.0.1:9099: connect: connection refused\n"
     )
 
+    told = w1.enter(Path(sys.executable).with_name("pycalico"), "bgp", "status", check=False)
+    assert told.returncode == 0, told.stdout
+    assert "10.91.0.2 (node-to-node mesh) Established" in told.stdout
+
     # All but Felix, whose size depends on the cluster's; `python -m bench node` has the whole.
     assert resident_mib(w1) < 150
 
