@@ -4,6 +4,7 @@ packets lost of a stream of 100 a second; and what confd takes in a cluster of 2
 BIRD 2 and FRR as the router of a rack are tried where ``tools/neighbours.sh`` has fetched them.
 """
 
+import os
 import resource
 import statistics
 import subprocess
@@ -53,6 +54,8 @@ def main() -> None:
         print("BIRD 2 and FRR: not here; tools/neighbours.sh fetches them")
     services()
     streams()
+    if os.environ.get("BENCH_HOLD"):
+        silence()
 
 
 def row(name, plan, routers=lambda _: {}):
@@ -99,6 +102,25 @@ def streams():
             disturb()
             sent, lost = stream.end()
             print(f"stream of 100/s, {name}: {lost} of {sent} packets lost")
+
+
+def silence():
+    """A neighbour that is gone without a word: noticed when the hold time of 240 s is over. Only with BENCH_HOLD=1."""
+    with (
+        tempfile.TemporaryDirectory(prefix="pycalico-bench-") as folder,
+        World(topologies.mesh(3), folder) as world,
+    ):
+        events = Events(world)
+        events.settled()
+        until(events.everything_up)
+        world.cable("n3", "down")
+        began = time.monotonic()
+        gone = world.nodes["n3"].blocks[4]
+        until(lambda: gone not in world.nodes["n1"].birds[4].routes(), 300, 0.5)
+        print(f"silent peer: its routes are gone after {time.monotonic() - began:.0f} s", flush=True)
+        world.cable("n3", "up")
+        until(events.well, 60)
+        print(f"back again: all routes after {time.monotonic() - began:.0f} s")
 
 
 def simulated(nodes: int = 200) -> None:

@@ -1,6 +1,9 @@
 """A whole node of 50 pods: every service of the tree, what they take when idle, and how soon they are there."""
 
+import json
 import os
+import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -12,6 +15,13 @@ from test_node_tree import PREPARE, Cluster, until
 
 PODS = int(os.environ.get("BENCH_PODS", "50"))
 IDLE_S = float(os.environ.get("BENCH_IDLE_SECONDS", "30"))
+#: VXLAN, since every kernel has it.
+SETTINGS = {
+    "CALICO_DISABLE_FELIX": "",
+    "FELIX_HEALTHENABLED": "true",
+    "CALICO_IPV4POOL_IPIP": "Never",
+    "CALICO_IPV4POOL_VXLAN": "Always",
+}
 MOST_MIB, MOST_CPU_PERCENT, MOST_UP_S = 200, 1.0, 3.0
 
 #: Pods with their interfaces, as the plugin leaves them; the API knows them as running.
@@ -33,6 +43,13 @@ for number in range(int(sys.argv[1])):
 print(*lines)
 """
 
+BLOCKS = """
+import json
+from pycalico.api.v3.ipam import BlockAffinity
+from pycalico.datastore.open import open_client
+print(json.dumps([[item.spec.node, item.spec.cidr] for item in open_client().list(BlockAffinity).items]))
+"""
+
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="pycalico-bench-", dir="/tmp") as folder:
@@ -46,8 +63,8 @@ def main() -> None:
 def measure(cluster):
     cluster.start_server()
     cluster.inside(PREPARE)
-    cluster.start("w2", 2)
-    tree = cluster.start("w1", 1, CALICO_DISABLE_FELIX="", FELIX_HEALTHENABLED="true")
+    other = cluster.start("w2", 2, **SETTINGS)
+    tree = cluster.start("w1", 1, **SETTINGS)
     began = time.monotonic()
     until(lambda: services(tree) >= 7, 60)
     present_s = time.monotonic() - began
@@ -77,6 +94,32 @@ def measure(cluster):
         f"all processes there after {present_s:.1f} s (limit {MOST_UP_S:g}), Felix and BIRD live after {live_s:.1f} s,"
         f" sessions up after {routes_s:.1f} s"
     )
+
+    stream(cluster, tree, other)
+
+
+def stream(cluster, tree, other):
+    """100 packets a second between addresses of the two nodes' blocks, while services of one are restarted."""
+    blocks = dict(json.loads(cluster.inside(BLOCKS).stdout))
+    ends = {node: blocks[node].replace(".0/24", ".9") for node in ("w1", "w2")}
+    for node, place in (("w1", tree), ("w2", other)):
+        place.enter("ip", "addr", "add", f"{ends[node]}/32", "dev", "lo")
+    words = ("ping", "-n", "-i", "0.01", "-I", ends["w1"], ends["w2"])
+    until(lambda: tree.enter(*words, "-c", "1", "-W", "1", check=False).returncode == 0, 30)
+    for service in ("felix", "confd"):
+        ping = subprocess.Popen(
+            ["ip", "netns", "exec", tree.ns, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        time.sleep(0.5)
+        tree.enter("sv", "-w", "10", "restart", f"/etc/service/enabled/{service}")
+        time.sleep(4)
+        ping.send_signal(2)
+        said = ping.communicate(timeout=10)[0]
+        sent, received = map(int, re.search(r"(\d+) packets transmitted, (\d+) received", said).groups())
+        print(f"stream of 100/s, {service} restarted: {sent - received} of {sent} packets lost")
 
 
 def services(tree):

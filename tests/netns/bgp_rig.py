@@ -99,7 +99,11 @@ class Speaker:
 
     def kill(self, number=signal.SIGKILL):
         self.process.send_signal(number)
-        self.process.wait(10)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
 
     def ask(self, command):
         return birdctl.ask(self.family, command, path=self.socket)

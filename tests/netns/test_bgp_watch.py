@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from bgp_rig import Member, Plan, World, until
+from bgp_rig import Member, Plan, World, run, until
 from bgp_topologies import peer
 
 from pycalico.bgp import nodereport
@@ -106,6 +106,14 @@ def test_why_a_session_is_down(tmp_path):
         assert not report.healthy
         assert any("hostile" in problem for problem in report.problems)
         assert report.confd.families[4].running == report.confd.families[4].wanted
+        run("ip", "-n", node.namespace, "addr", "add", "10.80.1.3/24", "dev", "eth0")
+        run("ip", "-n", node.namespace, "addr", "del", "10.80.1.1/24", "dev", "eth0")
+        run("ip", "-n", node.namespace, "addr", "replace", "10.80.1.3/24", "dev", "eth0")
+
+        code = "import sys, pathlib; from pycalico.bgp import nodereport; print(nodereport.gather(pathlib.Path(sys.argv[1])).problems)"
+        command = ["ip", "netns", "exec", node.namespace, sys.executable, "-c", code]
+        said = run(*command, node.directory / "status.json")
+        assert "the node's BGP address 10.80.1.1 is on no interface here" in said
         text = nodereport.as_text(report)
         assert (
             "problem: BGPPeer hostile: peerIP '10.80.1.5; }' is no node's address; the peer is left out"

@@ -104,7 +104,7 @@ class Cluster:
         self.namespaces.append(name)
         run("ip", "-n", name, "link", "set", "lo", "up")
 
-    def start(self, name, number, **environ):
+    def start(self, name, number, address6="", **environ):
         """``environ``: variables of this node alone; "" takes one away."""
         ns = f"{self.prefix}{number}"
         self._namespace(ns)
@@ -127,6 +127,8 @@ class Cluster:
         run("ip", "-n", self.bridge, "link", "set", port, "master", "br0", "up")
         run("ip", "-n", ns, "addr", "add", f"10.91.0.{number}/24", "dev", "eth0")
         run("ip", "-n", ns, "link", "set", "eth0", "up")
+        if address6:
+            run("ip", "-n", ns, "addr", "add", address6, "dev", "eth0", "nodad")
         self.trees[name] = Tree(self, name, ns, environ)
         return self.trees[name]
 
@@ -229,6 +231,14 @@ class Tree:
             assert time.monotonic() < deadline, f"left behind: {left}"
             time.sleep(0.1)
         self.log.close()
+
+
+def resident_mib(tree):
+    total = 0
+    for pid in tree.processes():
+        with contextlib.suppress(OSError):
+            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return total / 2**20
 
 
 PREPARE = """
@@ -341,6 +351,25 @@ def test_two_nodes_come_up_and_one_takes_leave(cluster):
         'calico/node is not ready: Felix is not live: Get "http://localhost:9099/liveness":'
         " dial tcp 127.0.0.1:9099: connect: connection refused\n"
     )
+
+    told = w1.enter(Path(sys.executable).with_name("pycalico"), "bgp", "status", check=False)
+    assert told.returncode == 0, told.stdout
+    assert "10.91.0.2 (node-to-node mesh) Established" in told.stdout
+
+    # All but Felix, whose size depends on the cluster's; `python -m bench node` has the whole.
+    assert resident_mib(w1) < 150
+
+    # A BIRD that hangs is not live, and is not waited for.
+    [pid] = [pid for pid, found in w1.processes().items() if found[:2] == ["bird", "-R"]]
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    hung = w1.calico_node("-bird-live")
+    os.kill(pid, signal.SIGCONT)
+    assert (hung.returncode, hung.stdout) == (
+        1,
+        "calico/node is not ready: bird is not live: timed out reading from BIRD\n",
+    )
+    assert time.monotonic() - began < 6
 
     # A killed confd and a killed BIRD come back by themselves.
     for words in (["calico-node", "-confd"], ["bird", "-R"]):

@@ -14,7 +14,7 @@ PATH = Path("/var/run/calico/confd.json")
 
 
 class FamilyStatus(msgspec.Struct, omit_defaults=True):
-    """``refused``: BIRD's words against what is wanted. ``pending``: why BIRD does not run what is written yet."""
+    """``address``: the node's own, which sessions start from. ``refused``: BIRD's words against what is wanted. ``pending``: why BIRD does not run what is written yet."""
 
     wanted: str = ""
     written: str = ""
@@ -22,6 +22,7 @@ class FamilyStatus(msgspec.Struct, omit_defaults=True):
     refused: str = ""
     pending: str = ""
     reloads: int = 0
+    address: str = ""
 
 
 class ConfdStatus(msgspec.Struct, omit_defaults=True):

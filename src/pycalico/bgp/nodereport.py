@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from pathlib import Path
 
 import msgspec
@@ -42,6 +44,13 @@ def gather(path: Path = confdstatus.PATH, sockets: dict[int, str] | None = None)
     try:
         report.confd = confdstatus.read(path)
         report.problems += confdstatus.lines(report.confd)
+        for number, known in report.confd.families.items():
+            if known.address and not _is_here(known.address):
+                # BIRD calls it "Connection closed", and says why in its log alone.
+                report.problems.append(
+                    f"IPv{number}: the node's BGP address {known.address} is on no interface here, so no session can"
+                    " start from it: correct the Node, or IP_AUTODETECTION_METHOD (pycalico node addresses)"
+                )
     except OSError as error:
         report.problems.append(f"confd has not said anything yet: {path}: {error.strerror}")
     except ValueError as error:
@@ -55,8 +64,18 @@ def gather(path: Path = confdstatus.PATH, sockets: dict[int, str] | None = None)
     return report
 
 
-def _ask(family: int, socket: str, report: NodeReport) -> None:
-    with birdctl.Control(family, socket) as control:
+def _is_here(address: str) -> bool:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+    return True
+
+
+def _ask(family: int, path: str, report: NodeReport) -> None:
+    with birdctl.Control(family, path) as control:
         found = birdctl.parse_status(control.ask("show status"))
         report.birds[family] = found.version + (" (graceful restart in progress)" if found.recovering else "")
         for peer in birdctl.parse_peers(control.ask("show protocols"), family):

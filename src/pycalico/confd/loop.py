@@ -164,6 +164,7 @@ class Loop:
         self._first_pass = False
         for number, family in self.status.families.items():
             family.wanted = config_files.generation(number, files)
+            family.address = decided.families[number].address
             family.refused = outcome.refused.get(number, "")
             if not family.refused:
                 family.written = family.wanted

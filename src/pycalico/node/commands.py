@@ -35,3 +35,24 @@ def tools(
     from pycalico.node import tree  # noqa: PLC0415
 
     tree.install_tools(directory)
+
+
+@app.command()
+def addresses(
+    methods: Annotated[
+        list[str] | None,
+        typer.Argument(help="Values of IP_AUTODETECTION_METHOD; all that make sense here when left out."),
+    ] = None,
+) -> None:
+    """Show which address each autodetection method would take for this node. Changes nothing."""
+    from pycalico.node import interfaces, preview  # noqa: PLC0415
+    from pycalico.node.autodetect import Surroundings  # noqa: PLC0415
+
+    try:
+        around = Surroundings(interfaces.read(), interfaces.source_towards)
+    except interfaces.InterfacesUnknown as error:
+        typer.echo(f"pycalico node addresses: {error}", err=True)
+        raise typer.Exit(1) from None
+    for family in (4, 6):
+        answers = preview.preview(methods or preview.methods_of(around, family), family, around)
+        typer.echo(preview.as_text(answers), nl=False)

@@ -148,7 +148,17 @@ class Routes:
         self._cleaner.wait(dst)
         known = next((other for other in have if _as_wished(route, other)), None)
         if known is None:
-            self._write(route, replace=bool(have))
+            try:
+                self._write(route, replace=bool(have))
+            except OSError as error:
+                if error.errno != errno.EINVAL or self.family == 4 or not have:
+                    raise
+                # The gateway of a VXLAN route lies within its destination, and the kernel looks it up through the
+                # old route, on another device: that one must go first.
+                for other in have:
+                    _remove(other)
+                self._write(route, replace=False)
+                have = ()
         for other in have:
             if other is not known and (other.oif, other.priority) != (route.oif, route.priority):
                 _remove(other)
