@@ -17,6 +17,8 @@ def add(call: Invocation) -> dict[str, Any]:
     """Assigns addresses; they carry their block's prefix length. Raises CNIError."""
     readiness.await_nodename(call.config)
     node = netconf.node_name(call.config)
+    if call.is_repeated:
+        addresses.release(call)
     wish = addresses.wish_of(call.config, call.arguments)
     assigned = addresses.assign(call, node, wish)
     return result.render(call.config.cniVersion, assigned)

@@ -29,6 +29,7 @@ _BACKLOG = 512
 #: How often deletions that were left are looked for, and tried again.
 _DELETIONS_EVERY_S = 5.0
 _DELETIONS_AGAIN_S = 2.0
+_AGAIN_S = 0.2
 
 
 class Agent:
@@ -60,8 +61,12 @@ class Agent:
         while not self._stopping.is_set():
             try:
                 connection, _ = self._socket.accept()
-            except OSError:
-                break
+            except OSError as error:
+                if not self._stopping.is_set():
+                    # Out of descriptors or memory for now: calls wait in the backlog, or plugins work alone.
+                    log.warning("cannot take a call: %s", error.strerror)
+                    self._stopping.wait(_AGAIN_S)
+                continue
             self._workers.submit(self._handle, connection)
         self._workers.shutdown()
 
