@@ -142,8 +142,9 @@ from pycalico.cni import entry, ipam_plugin, plugin
 from pycalico.cni.agent import protocol
 from pycalico.cni.invocation import OneCall
 listening = socket.socket(socket.AF_UNIX)
-listening.bind(protocol.SOCKET)
+listening.bind(protocol.SOCKET + ".new")
 listening.listen()
+os.rename(protocol.SOCKET + ".new", protocol.SOCKET)
 connection, _ = listening.accept()
 call = protocol.receive(connection)
 found = {one.name: one for one in (plugin.PLUGIN, ipam_plugin.PLUGIN)}[call.plugin]
