@@ -54,7 +54,7 @@ def await_state(world, wanted, interfaces):
             right_since = now
         elif now - right_since >= _QUIET_S:
             return
-        assert now < end, "\n".join([*found[:200], world.log()[-1000:]])
+        assert now < end, "\n".join([*found[:200], world.diagnosis()])
         time.sleep(_POLL_S)
 
 
