@@ -47,10 +47,17 @@ def upgrade(directory: Path = _HOST_LOCAL) -> int:
     return 1
 
 
-PLUGIN = entry.Plugin("calico-ipam", add, delete, readiness.status, collection.collect)
+PLUGIN = entry.Plugin(
+    "calico-ipam",
+    "calico-ipam",
+    "Calico CNI IPAM",
+    add,
+    delete,
+    readiness.status,
+    collection.collect,
+    upgrade=upgrade,
+)
 
 
 def main() -> None:
-    if sys.argv[1:] in (["-upgrade"], ["--upgrade"]):
-        sys.exit(upgrade())
     entry.main(PLUGIN)

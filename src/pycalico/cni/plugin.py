@@ -432,7 +432,9 @@ def test(invocation: Invocation) -> None:
         raise CNIError("data store connection failed", 100, str(error)) from error
 
 
-PLUGIN = entry.Plugin("calico", add, delete, readiness.status, collection.collect, test)
+PLUGIN = entry.Plugin(
+    "calico", "Calico", "Calico CNI plugin", add, delete, readiness.status, collection.collect, test=test
+)
 
 
 def main() -> None:
