@@ -24,6 +24,8 @@ def ends():
         for name in names:
             run("ip", "netns", "add", name)
             run("ip", "-n", name, "link", "set", "lo", "up")
+            # Link-local addresses count at once, too.
+            run("ip", "netns", "exec", name, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
         a, router, b = names
         for number, name in ((1, a), (2, b)):
             run(

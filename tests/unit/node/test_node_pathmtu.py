@@ -49,6 +49,14 @@ def test_what_is_wrong_and_what_to_do(way, pods, said):
     assert said in pathmtu.as_text([way], pods)
 
 
+def test_what_the_path_below_promises_counts():
+    ways = [
+        Way("b", 4, "10.0.0.2", "eth0", 1500, 1400),
+        Way("b", 4, "172.16.2.0", "vxlan.calico", 1450, 1354),
+    ]
+    assert "set vxlanMTU: 1350 " in pathmtu.advice(ways, 1450)[1]
+
+
 def test_without_a_route_nothing_is_sent():
     def probe(*_):
         raise AssertionError
