@@ -6,7 +6,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = ROOT / "deploy/pycalico.yaml"
-MANIFESTS = (MANIFEST,)
+ETCD_MANIFEST = ROOT / "deploy/etcd/pycalico-etcd.yaml"
+MANIFESTS = (MANIFEST, ETCD_MANIFEST)
 GROUP = "crd.projectcalico.org"
 ACCOUNTS = ("calico-node", "calico-cni-plugin", "calico-kube-controllers")
 
