@@ -35,7 +35,7 @@ soak: setup
 walkthrough: setup
 	$(PY) -m pycalico lab walkthrough --write docs/walkthrough.md
 
-# deploy/pycalico.yaml: the definitions and the image's version as the code has them.
+# deploy/pycalico.yaml: the definitions and the image's version as the code has them; deploy/etcd/: all of it, made of that.
 manifest: setup
 	$(PY) tools/manifest.py
 

@@ -146,7 +146,7 @@ listening.bind(protocol.SOCKET + ".new")
 listening.listen()
 os.rename(protocol.SOCKET + ".new", protocol.SOCKET)
 connection, _ = listening.accept()
-call = protocol.receive(connection)
+call = protocol.receive(connection, 5)
 found = {one.name: one for one in (plugin.PLUGIN, ipam_plugin.PLUGIN)}[call.plugin]
 done = entry.answered(found, call.environ, call.given, OneCall(), netns=f"/proc/self/fd/{call.netns}")
 os.unlink(protocol.SOCKET)

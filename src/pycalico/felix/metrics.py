@@ -9,11 +9,12 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from prometheus_client import start_http_server
 from prometheus_client.core import GaugeMetricFamily, SummaryMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import REGISTRY, Collector
 
+from pycalico.base import http
 from pycalico.calc.graph import CalcGraph
 from pycalico.dataplane.drivers.ipsets import IPSets
 from pycalico.dataplane.drivers.iptables import Table
@@ -188,8 +189,14 @@ def serve(
     REGISTRY.register(FelixCollector(hostname, graph, dataplane, calculation, errors))
     port = parameters["PrometheusMetricsPort"]
     try:
-        start_http_server(port, addr=parameters["PrometheusMetricsHost"] or "0.0.0.0")
+        http.Server(parameters["PrometheusMetricsHost"], port, _answer, "metrics")
     except OSError as error:
         log.error(
             "cannot serve metrics on port %s: %s; set FELIX_PROMETHEUSMETRICSPORT", port, error.strerror
         )
+
+
+def _answer(path: str) -> http.Answer:
+    if path != "/metrics":
+        return http.NOT_FOUND
+    return http.Answer(200, generate_latest(REGISTRY), CONTENT_TYPE_LATEST)
