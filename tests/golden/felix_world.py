@@ -242,7 +242,10 @@ class FelixWorld:
     def stop_felix(self):
         if self._felix and self._felix.poll() is None:
             self._felix.terminate()
-            code = self._felix.wait(10)
+            try:
+                code = self._felix.wait(20)
+            except subprocess.TimeoutExpired:
+                raise AssertionError(f"Felix does not end: {self.diagnosis()}") from None
             assert code == 0, f"{code}: {self.log()}"
 
     def close(self):
