@@ -207,6 +207,7 @@ def test_both_families():
         )
         before = rig.save("filter", stem="ip6tables")
         felix.resync()
+        assert rig.save("filter", stem="ip6tables") == before
         routes_before = rig.sh("ip -6 route")
         felix.resync()
         assert rig.sh("ip -6 route") == routes_before
