@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 
 BOOT = 3
 CLUSTER = 80
-_KERNEL = 2
 _LINK_SCOPE = 253
 _V6_METRIC = 1024
 _LINK_LOCAL = "fe80::/64"
@@ -85,10 +84,11 @@ class Routes:
                 return False
             return self._owns.remove_external or route.protocol == self._owns.route_protocol
         if interface in self._owns.own_devices and interface:
-            if route.dst == _LINK_LOCAL or route.protocol == _KERNEL:
+            if route.dst == _LINK_LOCAL:
                 return False
             if not interface.startswith("vxlan"):
                 return route.protocol == self._owns.cluster_protocol
+            # With IPv6 the kernel makes one for the tunnel's own address, which upstream takes away, too.
             return self._owns.remove_external or route.protocol in {self._owns.route_protocol, CLUSTER}
         if self._owns.cluster_protocol == CLUSTER:
             return route.protocol == CLUSTER
