@@ -263,26 +263,6 @@ def test_unusable_policy_harms_nobody_else():
         rig.until(lambda: not felix.dataplane.status().failures, what="no failures")
 
 
-@pytest.mark.parametrize("times", [3, 99])
-def test_failing_restore(times, tmp_path, monkeypatch):
-    counter = tmp_path / "count"
-    real = rig.sh("command -v iptables-legacy-restore").strip()
-    shim = tmp_path / "iptables-legacy-restore"
-    shim.write_text(
-        f"#!/bin/sh\nflock {tmp_path} sh -c 'echo x >> {counter}'\n"
-        f'[ $(wc -l < {counter}) -gt {times} ] || {{ echo "no room" >&2; exit 4; }}\nexec {real} "$@"\n'
-    )
-    shim.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{rig.sh('echo $PATH').strip()}")
-    if times == 3:
-        with rig.Rig().start():
-            assert rig.chain("filter", "FORWARD")
-        return
-    with pytest.raises(DataplaneError, match=r"refused table .*: no room"), rig.Rig() as felix:
-        felix.start()
-    assert not rig.rules("filter")
-
-
 def test_missing_iptables_is_an_error(tmp_path, monkeypatch):
     for program in ("ip", "ipset", "sh"):
         (tmp_path / program).symlink_to(rig.sh(f"command -v {program}").strip())
