@@ -46,6 +46,7 @@ class Assembly(msgspec.Struct):
     """All that the engine drives. ``tables`` and ``routes`` are in no order of writing: that is ``stages``.
 
     ``natives`` are nftables' tables; where there are any, ``tables`` and ``sets``, which are iptables', are empty.
+    ``note`` is of the choice between them, ``remark`` tells what else is not as asked for.
     """
 
     planes: list[Plane]
@@ -63,6 +64,7 @@ class Assembly(msgspec.Struct):
     backend: str
     note: str
     lock: XtablesLock | None
+    remark: str
 
     @property
     def rules(self) -> list[Reconciler[Any, Any, Any]]:
@@ -166,7 +168,18 @@ def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs) -> Ass
         variant,
         chosen.note,
         lock,
+        _wireguard_remark(config),
     )
+
+
+def _wireguard_remark(config: DataplaneConfig) -> str:
+    """The rules are as with it; the device and its routes are not made."""
+    if not (config.wireguard or config.wireguard_v6):
+        return ""
+    lacks = features.wireguard()
+    note = f"WireGuard is off: {f'the kernel lacks it ({lacks})' if lacks else 'its device is not supported yet'}"
+    log.warning("%s", note)
+    return note
 
 
 def _use_nftables(

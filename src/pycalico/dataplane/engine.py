@@ -17,6 +17,7 @@ from pycalico.calc.messages import InSync, Message, WorkloadEndpointID
 from pycalico.dataplane import mtu, schedule
 from pycalico.dataplane.assembly import Assembly, assemble
 from pycalico.dataplane.config import DataplaneConfig
+from pycalico.dataplane.drivers import witness
 from pycalico.dataplane.drivers.chains import OUR_CHAIN
 from pycalico.dataplane.drivers.choice import NftablesUnfit
 from pycalico.dataplane.drivers.iptables import BUILT_IN, Table
@@ -237,7 +238,9 @@ class Dataplane:
                 if stop.wait(_UNFIT_WAIT_S):
                     return None
                 continue
-            self._status = msgspec.structs.replace(self._status, backend=made.backend, note=made.note)
+            self._status = msgspec.structs.replace(
+                self._status, backend=made.backend, note=_joined(made.note, made.remark)
+            )
             return made
 
     def _links(self) -> list[Any]:
@@ -463,8 +466,22 @@ class Dataplane:
                 self.assembly.backend if self.assembly.natives else f"iptables {self.assembly.backend}"
             )
             log.info("first application done in %.3f s with %s", took_s, with_what)
+            self._ask_witness()
             if self._on_in_sync:
                 self._on_in_sync()
+
+    def _ask_witness(self) -> None:
+        """Of each IP family once: a wrong choice of iptables would show nowhere else."""
+        assert self.assembly is not None  # noqa: S101
+        tables = [cast("Table", item.target) for item in self.assembly.tables]
+        raw = {table.programs for table in tables if table.name == "raw"}
+        for programs in sorted(raw, key=lambda each: each.family):
+            complaint = witness.complaint(programs)
+            if complaint:
+                log.error("%s", complaint)
+                self._status = msgspec.structs.replace(
+                    self._status, note=_joined(self._status.note, complaint)
+                )
 
     def _raise_for_iptables(self) -> None:
         """The table has tried many times already: a fresh process may do better, and must not claim to be well."""
@@ -499,6 +516,10 @@ class Dataplane:
             for key, failure in item.failures.items():
                 found.append(Failure(item.label, str(key), failure.reason, failure.since_s, failure.tries))
         return tuple(found)
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
 
 
 def _at_once(workers: ThreadPoolExecutor, jobs: Sequence[Job]) -> list[bool]:
