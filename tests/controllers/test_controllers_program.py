@@ -1,6 +1,7 @@
 """The program's outside: configuration, status file, check-status, metrics, signals."""
 
 import os
+import signal
 import subprocess
 
 import pytest
@@ -78,8 +79,11 @@ def test_check_status_follows_the_api_server(cluster):
     assert code == 1
     # A restart would not bring the API server back: it is alive, as long as it says so.
     assert controllers.check("-l") == (0, f"Live; not ready: {text}")
+    # One that says nothing any more, as it would be if it hung.
+    controllers.process.send_signal(signal.SIGSTOP)
     os.utime(controllers.status_file, (0, 0))
     assert controllers.check("-l")[0] == 1
+    controllers.process.send_signal(signal.SIGCONT)
     assert "Error verifying datastore: cannot reach" in text
     assert "; Error reaching apiserver: cannot reach" in text
     cluster.server.start()
