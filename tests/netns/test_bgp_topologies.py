@@ -94,9 +94,10 @@ def test_routers_of_other_make_know_the_nodes_that_come_and_go(tmp_path, neighbo
         world.first.reload()
         events.settled()
         took = []
-        # A machine that is busy with other tests only ever adds to it: up to three times.
-        while len(took) < 3 and not (took and max(took[-1]) < 3):
+        # Two seconds are BIRD's "connect delay time"; `bench bgp` holds the rest to one, which a machine that is busy
+        # with other tests may not keep.
+        while len(took) < 3 and not (took and max(took[-1]) < 4):
             took.append((events.node_added(), events.node_removed()))
-        assert max(took[-1]) < 3, took
+        assert max(took[-1]) < 4, took
         # With graceful restart the router forgets nothing of a node whose BIRD is away for a moment.
         assert events.bird_killed() < 4
