@@ -3,16 +3,18 @@ from pathlib import Path
 
 import pytest
 
+from pycalico.base import goflags
 from pycalico.node import flags, main
 
 
 def test_forms_of_flags():
-    found = flags.parse(
-        ["-confd", "--confd-run-once=true", "-confd-confdir=/x", "-threshold-time", "1m30s", "-felix=false"]
+    found = goflags.parse(
+        flags.FLAGS,
+        ["-confd", "--confd-run-once=true", "-confd-confdir=/x", "-threshold-time", "1m30s", "-felix=false"],
     )
     assert found.switches == {"confd", "confd-run-once"}
     assert found.texts["confd-confdir"] == "/x"
-    assert found.threshold_s == 90
+    assert main._threshold_s(found) == 90
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,14 @@ def test_outcomes_without_an_action(capsys):
     assert capsys.readouterr().out == "More than one incompatible argument provided\n"
     assert main.run([]) == 1
     assert capsys.readouterr().out.startswith("No valid options provided. Usage:\n  -allocate-tunnel-addrs\n")
+
+
+def test_help_is_asked_for_in_vain(capsys):
+    """Upstream's exit code, though nothing is wrong."""
+    assert main.run(["-h"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "flag: help requested\n"
+    assert said.err.startswith("Usage of Calico:\n  -allocate-tunnel-addrs\n")
 
 
 def test_every_action_is_a_flag():

@@ -69,13 +69,10 @@ class Agent:
             while not self._stopping.is_set():
                 for key, _ in selector.select(1.0 if silent else None):
                     if key.fileobj is self._socket:
-                        try:
-                            connection, _ = self._socket.accept()
-                        except OSError:  # stopping, or out of descriptors
-                            self._stopping.wait(_PAUSE_S)
-                            continue
-                        silent[connection] = time.monotonic() + _BEGIN_S
-                        selector.register(connection, selectors.EVENT_READ)
+                        taken = self._take()
+                        if taken is not None:
+                            silent[taken] = time.monotonic() + _BEGIN_S
+                            selector.register(taken, selectors.EVENT_READ)
                     elif isinstance(key.fileobj, socket.socket):
                         del silent[key.fileobj]
                         selector.unregister(key.fileobj)
@@ -88,6 +85,16 @@ class Agent:
         for connection in silent:
             connection.close()
         self._workers.shutdown()
+
+    def _take(self) -> socket.socket | None:
+        """The next caller. Without descriptors or memory for it, it waits, or its plugin works alone."""
+        try:
+            return self._socket.accept()[0]
+        except OSError as error:
+            if not self._stopping.is_set():
+                log.warning("cannot take a call: %s", error.strerror)
+                self._stopping.wait(_PAUSE_S)
+            return None
 
     def _finish_deletions(self) -> None:
         """What plugins left while the datastore was away."""
