@@ -5,6 +5,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 die() { echo "neighbours: $*" >&2; exit 1; }
+# One at a time: tests that run side by side want them at once.
+exec 9<tools/neighbours.sh
+flock 9
 [ -x .neighbours/usr/sbin/bird ] && [ -x .neighbours/usr/lib/frr/bgpd ] && exit 0
 command -v apt-get >/dev/null 2>&1 || die "there is no apt-get to fetch the packages with"
 scratch=$(mktemp -d)

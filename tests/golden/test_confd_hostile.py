@@ -7,7 +7,6 @@ import tempfile
 import unicodedata
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -239,19 +238,13 @@ def test_only_known_statements_are_written_and_bird_takes_them(inputs, router_id
     taken_by({"bird.cfg": "bird", "bird6.cfg": "bird6"}, files)
 
 
-@pytest.fixture(scope="module")
-def bird_2():
-    done = subprocess.run([ROOT / "tools/neighbours.sh"], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return ROOT / ".neighbours/usr/sbin/bird"
-
-
 @fuzzed(40)
-def test_likewise_in_the_grammar_of_bird_2(bird_2, inputs, router_id, ranges, bird_6_is_felixs):
+def test_likewise_in_the_grammar_of_bird_2(neighbours, inputs, router_id, ranges, bird_6_is_felixs):
     files = rendered(
         FORMS_OF_BIRD_2, inputs, router_id=router_id, advertise_cluster_ips=ranges, felix_routes=True,
         felix_ipv6=bird_6_is_felixs, bird=2,
     )  # fmt: skip
+    bird_2 = neighbours / "usr/sbin/bird"
     taken_by({"bird.cfg": bird_2, "bird6.cfg": bird_2}, files)
 
 

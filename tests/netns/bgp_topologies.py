@@ -161,7 +161,7 @@ class FrrRouter:
         (self.folder / "bgpd.conf").write_text("\n".join(lines) + "\n")
         (self.folder / "zebra.conf").write_text("")
         (self.folder / "staticd.conf").write_text(f"ip route {OUTSIDE[4]} blackhole\n")
-        libraries = NEIGHBOURS / "usr/lib/x86_64-linux-gnu"
+        libraries = next(NEIGHBOURS.glob("usr/lib/*-linux-gnu"))
         self.environ = {**os.environ, "LD_LIBRARY_PATH": f"{libraries}:{libraries}/frr"}
         self.processes = []
         groups = self.folder / "group"

@@ -4,7 +4,6 @@
 """
 
 import functools
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -79,25 +78,14 @@ def test_a_local_service_is_spread_over_the_nodes_that_have_it(tmp_path):
         until(lambda: not router.next_hops(SERVICE) and not router.next_hops(SERVICE_RANGE))
 
 
-@pytest.fixture
-def neighbours():
-    """BIRD 2 and FRR: fetched once for this checkout, where the machine's package sources can be reached."""
-    done = subprocess.run([ROOT / "tools/neighbours.sh"], capture_output=True, text=True, timeout=120)
-    if done.returncode:
-        pytest.skip(f"no BIRD 2 and FRR to talk to: {done.stderr.strip()}")
-
-
 @pytest.mark.parametrize("make", [functools.partial(BirdRouter, version=2), FrrRouter], ids=["BIRD 2", "FRR"])
 def test_routers_of_other_make_know_the_nodes_that_come_and_go(tmp_path, neighbours, make):
     with World(top_of_rack(2), tmp_path, router=make) as world:
         events = Events(world, {4: world.first})
         world.first.reload()
         events.settled()
-        took = []
-        # Two seconds are BIRD's "connect delay time"; `bench bgp` holds the rest to one, which a machine that is busy
-        # with other tests may not keep.
-        while len(took) < 3 and not (took and max(took[-1]) < 4):
-            took.append((events.node_added(), events.node_removed()))
-        assert max(took[-1]) < 4, took
+        # The benchmark holds them to three seconds; here other tests run beside.
+        assert events.node_added() < 5
+        assert events.node_removed() < 5
         # With graceful restart the router forgets nothing of a node whose BIRD is away for a moment.
-        assert events.bird_killed() < 4
+        assert events.bird_killed() < 5

@@ -109,13 +109,12 @@ def test_a_service_leads_to_every_pod(running, web):
         spec = json.loads(running.sh("k8s-m", "kubectl get service web -o json"))["spec"]
         everybody = {name for name, _ in web.values()}
         for where in ("k8s-m", f"pod/{web['k8s-w1'][0]}"):
-            seen = set()
-            assert within(
-                10 * running.patience,
-                lambda where=where, seen=seen: (
-                    everybody == (seen.add(fetch(running, where, spec["clusterIP"], port=8080)) or seen)
-                ),
-            ), seen
+            reach = f"timeout 1 bash -c 'exec 3<>/dev/tcp/{spec['clusterIP']}/8080'"
+            assert within(10 * running.patience, lambda where=where, reach=reach: running.tries(where, reach))
+            ask = f"exec 3<>/dev/tcp/{spec['clusterIP']}/8080; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; tail -n 1 <&3"
+            loop = f'for i in $(seq 40); do timeout {5 * running.patience} bash -c "{ask}"; done'
+            seen = set(running.sh(where, loop, timeout_s=120).split())
+            assert seen == everybody
         assert fetch(running, "k8s-m", ADDRESS["k8s-w0"], port=spec["ports"][0]["nodePort"]) in everybody
     finally:
         running.sh("k8s-m", "kubectl delete service web")

@@ -92,6 +92,13 @@ def run(words: list[str]) -> int:
                 return int(target(**action.keywords(arguments)) or 0)
             except KeyboardInterrupt:
                 return 130
+            except MemoryError:
+                # Whatever was under way is taken up anew by the next process; a trace of calls would tell nobody anything.
+                print(
+                    f"calico-node -{name}: out of memory: the machine's, or what this service may have",
+                    file=sys.stderr,
+                )
+                return 1
     print(f"No valid options provided. Usage:\n{goflags.usage(FLAGS)}")
     return 1
 

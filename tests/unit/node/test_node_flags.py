@@ -1,4 +1,6 @@
 import re
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -161,3 +163,18 @@ def test_every_variable_of_upstream_is_read():
     assert [name for name in VARIABLES if name not in words] == []
     pools = (source / "node/pools.py").read_text()
     assert [ending for ending in ENDINGS if not re.search(rf"\w*_?{ending}\b", pools)] == []
+
+
+def test_a_service_without_memory_says_so_in_a_line(monkeypatch, capsys):
+    def greedy():
+        raise MemoryError
+
+    module = types.ModuleType("greedy")
+    module.run = greedy
+    monkeypatch.setitem(sys.modules, "greedy", module)
+    monkeypatch.setitem(main.ACTIONS, "shutdown", main.Action("greedy:run"))
+    monkeypatch.setattr(main.title, "become", lambda *_: None)
+    assert main.run(["-shutdown"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("calico-node -shutdown: out of memory")
+    assert len(said.splitlines()) == 1
