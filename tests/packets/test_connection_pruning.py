@@ -72,9 +72,8 @@ def _talk(node, **between):
     return talks[0]
 
 
-@pytest.mark.parametrize("backend", ["legacy", "nft"])
-def test_a_stricter_policy_cuts_what_it_denies_and_no_more(backend, make):
-    node = make(FELIX_IPTABLESBACKEND=backend, FELIX_CONNECTIONPRUNING="Enabled").start()
+def test_a_stricter_policy_cuts_what_it_denies_and_no_more(dataplane, make):
+    node = make(**dataplane, FELIX_CONNECTIONPRUNING="Enabled").start()
     talk, other = _talk(node), _talk(node, speaker=A, listener=C, port=81)
     try:
         assert talk.flows()
