@@ -13,6 +13,7 @@ import typer.main
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "datastore": ("pycalico.datastore.commands", "app", "Work with the datastore itself."),
     "ipam": ("pycalico.ipam.commands", "app", "Compare IPAM's records with what runs."),
+    "lint": ("pycalico.calicoctl.lint", "run", "Tell of policies that may not do what was meant."),
     "node": ("pycalico.node.commands", "app", "Run a node's services."),
     "bgp": ("pycalico.bgp.commands", "app", "Look closely at this node's BGP."),
     "apiserver": ("pycalico.apiserver.command", "apiserver", "Run the embedded Kubernetes API server."),

@@ -142,3 +142,75 @@ def test_a_changed_configuration_starts_it_over(world):
     await_ready(world)
     rules = state([])["iptables"]["filter"]["FORWARD"]["rules"]
     assert [rule.rsplit(" ", 1)[-1] for rule in rules][:2] == ["DROP", "cali-FORWARD"]
+
+
+@pytest.fixture
+def reporting(tmp_path):
+    scenario = json.loads((SCENARIOS[0].parent / "one-pod.json").read_text())
+    settings = {
+        "FELIX_REPORTINGINTERVALSECS": "1",
+        "FELIX_ENDPOINTREPORTINGENABLED": "true",
+        "FELIX_ENDPOINTREPORTINGDELAYSECS": "0.2",
+    }
+    with netns.private():
+        world = FelixWorld(tmp_path, settings)
+        try:
+            world.start_etcd()
+            for command in scenario["before"]:
+                world.run(command)
+            for raw in scenario["steps"][0]["apply"]:
+                world.apply(raw)
+            yield world, scenario
+        finally:
+            world.close()
+
+
+def _reports(world):
+    """What is there below /calico/felix, by key."""
+    pages = world.client.driver.gateway.pages("/calico/felix/", 1000)
+    return {found.key.decode(): json.loads(found.value) for page in pages for found in page.kvs}
+
+
+def _await(condition, seconds, what):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+
+
+def test_etcd_is_told_of_felix_and_its_endpoints(reporting):
+    world, scenario = reporting
+    remains = "/calico/felix/v2/no-region/host/fx/workload/k8s/default%2fold/endpoint/eth0"
+    others = remains.replace("/fx/", "/n2/")
+    for key in (remains, others):
+        world.put(key, {"status": "up"})
+    host_endpoint = {"apiVersion": "projectcalico.org/v3", "kind": "HostEndpoint", "metadata": {"name": "h"},
+                     "spec": {"node": "fx", "interfaceName": "eth0"}}  # fmt: skip
+    world.apply(host_endpoint)
+    world.supervise()
+    await_ready(world)
+    pod = next(raw for raw in scenario["steps"][0]["apply"] if raw["kind"] == "WorkloadEndpoint")
+    prefix = "/calico/felix/v2/no-region/host/fx/"
+    spec = pod["spec"]
+    up = f"{prefix}workload/k8s/{pod['metadata']['namespace']}%2f{spec['pod']}/endpoint/{spec['endpoint']}"
+    wanted = {
+        up: {"status": "up"},
+        others: {"status": "up"},
+        "/calico/felix/v1/host/fx/endpoint/h": {"status": "up"},
+    }
+
+    def endpoints():
+        return {key: value for key, value in _reports(world).items() if "status" not in key.rsplit("/", 1)[1]}
+
+    _await(lambda: endpoints() == wanted, 10, endpoints)
+    _await(lambda: f"{prefix}status" in _reports(world), 5, "Felix's own status")
+    seen = _reports(world)
+    assert seen[f"{prefix}status"].keys() == {"time", "uptime", "first_update"}
+    assert seen[f"{prefix}last_reported_status"].keys() == {"time", "uptime", "first_update"}
+    _await(lambda: _reports(world)[f"{prefix}status"]["first_update"] is False, 5, "the second report")
+    assert _reports(world)[f"{prefix}status"]["uptime"] > seen[f"{prefix}status"]["uptime"]
+    world.run(f"ip link set {spec['interfaceName']} down")
+    _await(lambda: endpoints()[up] == {"status": "down"}, 5, "down")
+    world.delete(pod)
+    world.delete(host_endpoint)
+    _await(lambda: endpoints() == {others: {"status": "up"}}, 5, endpoints)

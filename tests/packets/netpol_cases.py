@@ -7,6 +7,8 @@ each step every pod tries to reach every other.
 
 import itertools
 
+import kubernetes_cases
+
 NAMESPACES = ("x", "y", "z")
 PODS = ("a", "b", "c")
 PORTS = (80, 81)
@@ -228,4 +230,4 @@ def _both_directions():
         yield f"recipe: {name}", [[_policy("ingress", rules, target)]]
 
 
-CASES = dict(_cases())
+CASES = {**dict(_cases()), **kubernetes_cases.CASES}

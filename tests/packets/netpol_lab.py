@@ -24,6 +24,11 @@ _PORTS = [
 ]
 
 
+def _own_name(namespace):
+    """Every namespace has this label, from the API server."""
+    return {"kubernetes.io/metadata.name": namespace}
+
+
 def interface(namespace, pod):
     return "cali" + hashlib.sha1(f"{namespace}.{pod}".encode()).hexdigest()[:11]
 
@@ -73,7 +78,7 @@ class NetpolLab:
         for namespace in cases.NAMESPACES:
             meta = {"name": namespace, "labels": {"ns": namespace}}
             self._call("POST", "/api/v1/namespaces", {"metadata": meta})
-            self.cluster.namespaces[namespace] = {"ns": namespace}
+            self.cluster.namespaces[namespace] = {"ns": namespace, **_own_name(namespace)}
         for namespace, pod in PODS:
             self._make_pod(namespace, pod)
         self._at_first = copy.deepcopy((self.cluster.namespaces, self.cluster.pods))
@@ -126,11 +131,16 @@ class NetpolLab:
             self._call("DELETE", f"{policies}/{action['name']}")
             del self.cluster.policies[namespace, action["name"]]
         elif verb == "label pod":
-            self._call("PATCH", f"{pods}/{action['pod']}", {"metadata": {"labels": action["labels"]}})
+            held = self.cluster.pods[namespace, action["pod"]]["labels"]
+            labels = {**dict.fromkeys(held.keys() - action["labels"].keys()), **action["labels"]}
+            self._call("PATCH", f"{pods}/{action['pod']}", {"metadata": {"labels": labels}})
             self.cluster.pods[namespace, action["pod"]]["labels"] = action["labels"]
         elif verb == "label namespace":
-            self._call("PATCH", f"/api/v1/namespaces/{namespace}", {"metadata": {"labels": action["labels"]}})
-            self.cluster.namespaces[namespace] = action["labels"]
+            # A merge keeps what it does not name.
+            gone = dict.fromkeys(self.cluster.namespaces[namespace].keys() - action["labels"].keys())
+            labels = {**gone, **action["labels"], **_own_name(namespace)}
+            self._call("PATCH", f"/api/v1/namespaces/{namespace}", {"metadata": {"labels": labels}})
+            self.cluster.namespaces[namespace] = {**action["labels"], **_own_name(namespace)}
         elif verb == "delete pod":
             self._call("DELETE", f"{pods}/{action['pod']}?gracePeriodSeconds=0")
             del self.cluster.pods[namespace, action["pod"]]

@@ -111,6 +111,10 @@ def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs) -> Ass
     if config.wireguard and config.wireguard_host_encryption:
         settings.want("net/ipv4/conf/all/src_valid_mark", Setting("1"))
 
+    if config.connection_pruning:
+        # Else what the other side still sends would open a cut connection again, from its side.
+        settings.want("net/netfilter/nf_conntrack_tcp_loose", Setting("0", required=False))
+
     planes: list[Plane] = []
     tables: list[Reconciler[Any, Any, Any]] = []
     sets: list[Reconciler[Any, Any, Any]] = []

@@ -144,6 +144,11 @@ class DataplaneConfig(msgspec.Struct, frozen=True, kw_only=True):
     status_delay_s: float = 1.0
     """EndpointReportingDelaySecs."""
 
+    # ---- open connections
+    connection_pruning: bool = False
+    """ConnectionPruning: cut those that a change of policy no longer allows."""
+    connection_pruning_per_s: float = 100.0
+
     # ---- files
     mtu_file: str = "/var/lib/calico/mtu"
     """Where the pods' MTU is written for CNI; empty: nowhere."""

@@ -26,6 +26,8 @@ from pycalico.dataplane.drivers.routes import Routes
 from pycalico.dataplane.managers.plane import TABLES, InterfacesChanged, Manager, MTUs
 from pycalico.dataplane.managers.registry import make_managers
 from pycalico.dataplane.managers.status import OnStatus, StatusManager, file_name
+from pycalico.dataplane.managers.verdicts import Verdicts
+from pycalico.dataplane.pruning import Pruner
 from pycalico.kernel import rtnetlink
 from pycalico.kernel.ifmonitor import InterfaceMonitor
 from pycalico.kernel.interfaces import Interfaces
@@ -127,6 +129,8 @@ class Dataplane:
         self._status = Status(False, False, 0.0, 0.0, 0, 0, 0.0, ())
         self.assembly: Assembly | None = None
         self.counts = Counts()
+        self.pruner: Pruner | None = None
+        self._verdicts: Verdicts | None = None
 
     # ---- from other threads
 
@@ -192,6 +196,8 @@ class Dataplane:
         if self.assembly is not None and self.assembly.backend == "nft":
             tables = NftMonitor(self._tables_changed, self._table_changes_lost)
             threading.Thread(target=tables.run, args=(ended,), name="tables", daemon=True).start()
+        if self.pruner:
+            threading.Thread(target=self.pruner.run, args=(ended,), name="pruner", daemon=True).start()
         workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="apply")
         try:
             self._loop(stop, workers)
@@ -216,6 +222,11 @@ class Dataplane:
         skipped = (self.config.interface_prefixes, self.config.interface_exclude)
         self._statuses = StatusManager(self._interfaces, skipped, self._has_failed_setting)
         self._managers.append(self._statuses)
+        if self.config.connection_pruning:
+            self._verdicts = Verdicts(self._interfaces)
+            self._managers.append(self._verdicts)
+            families = [plane.family for plane in self.assembly.planes]
+            self.pruner = Pruner(self._verdicts, families, self.config.connection_pruning_per_s)
         for manager in self._managers:
             for kind, handler in manager.handlers.items():
                 self._handlers.setdefault(kind, []).append(handler)
@@ -449,6 +460,9 @@ class Dataplane:
         # Before this dataplane judges all packets the other one must.
         if not self.assembly.leftovers.done and all(item.in_sync for item in self.assembly.rules):
             self.assembly.leftovers.run(now_s)
+        in_kernel = all(item.in_sync for item in self.assembly.rules)
+        if self.pruner and self._verdicts and in_kernel and self._verdicts.settle():
+            self.pruner.wake()
         took_s = time.monotonic() - started
         self.counts.applications.add(took_s)
         first = not self._status.started

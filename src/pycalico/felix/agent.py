@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pycalico.api.v3.clusterinformation import ClusterInformation
 from pycalico.api.v3.felixconfiguration import FelixConfiguration
@@ -29,6 +29,9 @@ from pycalico.felix import parameters, settings
 from pycalico.felix.parameters import HARMLESS, Parameters
 from pycalico.syncer.syncer import Syncer, WatchSpec
 from pycalico.syncer.update import Update
+
+if TYPE_CHECKING:
+    from pycalico.felix.reports import Reports
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +145,15 @@ class Agent:
         self._health.register(_DATAPLANE, timeout_s=timeout_s)
         self._health.report(_CALC, ready=False)
         self._health.report(_DATAPLANE, ready=False)
-        self._dataplane = Dataplane(config, on_alive=self._dataplane_alive)
+        reports = self._reports(client)
+        self._dataplane = Dataplane(
+            config,
+            on_status=reports.endpoint if reports else None,
+            on_in_sync=reports.complete if reports else None,
+            on_alive=self._dataplane_alive,
+        )
+        if reports:
+            threading.Thread(target=reports.run, args=(self.stop,), name="reports", daemon=True).start()
         self._health.report(_STARTUP, ready=True)
         if self.parameters["PrometheusMetricsEnabled"]:
             self._serve_metrics(graph, self._dataplane)
@@ -155,6 +166,27 @@ class Agent:
             self._follow(syncer, graph, self._dataplane, encapsulation)
         finally:
             syncer.stop()
+
+    def _reports(self, client: Client) -> Reports | None:
+        """Where there is a place for them."""
+        if self._config.datastore_type == KUBERNETES:
+            return None
+        # Not for processes on the Kubernetes datastore.
+        from pycalico.datastore.etcd.client import EtcdClient  # noqa: PLC0415
+        from pycalico.felix import reports  # noqa: PLC0415
+
+        if not isinstance(client, EtcdClient):
+            return None
+        p = self.parameters
+        wished = reports.Settings(
+            self.hostname,
+            p["OpenstackRegion"],
+            p["ReportingIntervalSecs"],
+            p["ReportingTTLSecs"],
+            p["EndpointReportingEnabled"],
+            p["EndpointReportingDelaySecs"],
+        )
+        return reports.Reports(client.gateway, wished)
 
     def _serve_metrics(self, graph: CalcGraph, dataplane: Dataplane) -> None:
         from pycalico.felix import exposition, metrics  # noqa: PLC0415 - costs 20 ms where nobody asks for it

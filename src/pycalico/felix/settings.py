@@ -111,6 +111,8 @@ def dataplane(
         route_refresh_s=p["RouteRefreshInterval"],
         interface_refresh_s=p["InterfaceRefreshInterval"],
         watchdog_s=p["DataplaneWatchdogTimeout"],
+        connection_pruning=p["ConnectionPruning"] == "Enabled",
+        connection_pruning_per_s=max(p["ConnectionPruningPerSecond"], 1),
         status_delay_s=p["EndpointReportingDelaySecs"],
         endpoint_status_path=p["EndpointStatusPathPrefix"],
     )

@@ -56,6 +56,11 @@ class Interfaces:
         addresses = frozenset(address.address for address in self._addresses.get(index, ()))
         return Interface(self._links[index], addresses)
 
+    def is_own(self, address: str) -> bool:
+        """Whether it is on an interface of this machine."""
+        with self._lock:
+            return any(held.address == address for group in self._addresses.values() for held in group)
+
     def index_of(self, name: str) -> int:
         """0 when there is none of that name."""
         with self._lock:

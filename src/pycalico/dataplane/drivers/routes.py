@@ -96,7 +96,7 @@ class Routes:
 
     def is_fresh(self, index: int) -> bool:
         """Seen for the first time so recently that CNI may still be ahead of us."""
-        if not index:
+        if not index or not self.is_workload(self._interfaces.name_of(index)):
             return False
         first = self._first_seen.setdefault(index, time.monotonic())
         return time.monotonic() - first < self._owns.grace_s
