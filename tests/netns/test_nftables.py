@@ -5,6 +5,7 @@ import sys
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -26,6 +27,7 @@ from pycalico.calc.messages import (
 )
 from pycalico.dataplane.drivers.choice import NftablesUnfit, choose
 from pycalico.dataplane.drivers.nft import features
+from pycalico.kernel import nftexpr
 from pycalico.kernel.nfnetlink import Channel
 
 pytestmark = pytest.mark.netns
@@ -112,8 +114,8 @@ def test_each_change_is_as_small_as_what_changed():
         felix.put(policy(from_set(81), name=added), rig.workload("pod1", POD, "172.16.158.2/32", tiers=(PolicyLists("default", longer, ()),)))  # fmt: skip
         rig.until(lambda: "dport 81" in table(), what="the policy")
         felix.settle()
-        # Two chains and their rules, and one rule in the group; no endpoint's chain.
-        assert target.messages_written - before < 8
+        # A rule in the group; no endpoint's chain, and none of the policy's own.
+        assert target.messages_written - before == 1
 
 
 def test_tampering_is_repaired_and_others_tables_are_left_alone():
@@ -172,38 +174,67 @@ def _hash_of_policy():
     return re.search(r"filter-cali-pi-_(\S+)", table())[1]
 
 
-def test_what_the_kernel_refuses_is_named_and_denied_and_the_rest_lands(monkeypatch):
-    """A rule that the kernel cannot take: nothing that validation lets through is known to be one, so it is made."""
+BAD = PolicyID("default", "default/default.bad")
+
+
+def break_rules(monkeypatch, words):
+    """Rules with port 6666 are what the kernel cannot take: nothing that validation lets through is known to be so."""
     from pycalico.dataplane.drivers.nft import changes
-    from pycalico.kernel import nftexpr
 
     real = changes.compile_rule
 
     def broken(family, where, text):
         found = real(family, where, text)
-        if "--destination-ports 6666" in text:
-            found = type(found)((nftexpr.expression("nonesuch", b""),), found.comment)
-        return found
+        return type(found)((words,), found.comment) if "--destination-ports 6666" in text else found
 
     monkeypatch.setattr(changes, "compile_rule", broken)
-    bad = PolicyID("default", "default/default.bad")
-    both = (PolicyLists("default", (POLICY.name, bad.name), ()),)
-    pod = rig.workload("pod1", POD, "172.16.158.2/32", tiers=both)
-    with rig.Rig(**NATIVE).start(*world("10.0.0.1"), policy(from_set(6666), name=bad), pod) as felix:
-        failures = felix.dataplane.status().failures
-        assert [failure.key for failure in failures] == [f"chain filter-{_chain_of(bad)}"]
-        assert "ENOENT" in failures[0].reason
+
+
+def beside(*others):
+    lists = (PolicyLists("default", (POLICY.name, BAD.name, *others), ()),)
+    return rig.workload("pod1", POD, "172.16.158.2/32", tiers=lists)
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["in its own chain", "in a group"])
+def test_what_the_kernel_refuses_is_named_and_denied_and_the_rest_lands(monkeypatch, alone):
+    break_rules(monkeypatch, nftexpr.expression("nonesuch", b""))
+
+    def bad(port):
+        update = policy(from_set(port), name=BAD)
+        return msgspec.structs.replace(update, original_selector="alone") if alone else update
+
+    with rig.Rig(**NATIVE).start(*world("10.0.0.1"), bad(6666), beside()) as felix:
+        (failure,) = felix.dataplane.status().failures
+        assert ("cali-pi-" in failure.key) == alone
+        assert "ENOENT" in failure.reason
+        assert "Policy default/default.bad ingress" in failure.reason
+        assert re.search(r"Policy default/default.allow ingress.*", table())
         assert "dport 80" in table()
-        assert "drop comment" in table(f"chain ip calico filter-{_chain_of(bad)}")
-        felix.put(policy(from_set(6667), name=bad))
+        assert len(re.findall("Drop: the kernel refused Policy default/default.bad", table())) == 1
+        felix.put(bad(6667))
         rig.until(lambda: "dport 6667" in table(), what="the mended policy")
         rig.until(lambda: not felix.dataplane.status().failures, what="no failure")
+        assert "the kernel refused" not in table()
 
 
-def _chain_of(policy_id):
-    from pycalico.dataplane.rules.policy import policy_chain_name
-
-    return policy_chain_name(True, policy_id.name)
+def test_what_the_kernel_refuses_as_a_whole_is_found_by_halves(monkeypatch):
+    """A loop shows at the transaction's end, and the kernel does not say where it is."""
+    break_rules(monkeypatch, nftexpr.verdict(nftexpr.JUMP, f"filter-cali-tw-{POD}"))
+    more = [PolicyID("default", f"default/default.more{number}") for number in range(40)]
+    good = [policy(from_set(7000 + number), name=name) for number, name in enumerate(more)]
+    bad = policy(from_set(6665), from_set(6666), name=BAD)
+    with rig.Rig(**NATIVE).start(
+        *world("10.0.0.1"), *good, bad, beside(*(item.name for item in more))
+    ) as felix:
+        (failure,) = felix.dataplane.status().failures
+        assert "EMLINK" in failure.reason or "ELOOP" in failure.reason
+        assert "Policy default/default.bad ingress" in failure.reason
+        found = table()
+        assert all(f"dport {port} " in found for port in (80, 6665, *range(7000, 7040)))
+        assert len(re.findall("Drop: the kernel refused Policy default/default.bad", found)) == 1
+        felix.put(policy(from_set(6667), name=BAD))
+        rig.until(lambda: "dport 6667" in table() and "refused" not in table(), what="the mended policy")
+        rig.until(lambda: not felix.dataplane.status().failures, what="no failure")
 
 
 @pytest.mark.parametrize("backend", ["legacy", "nft"])

@@ -239,6 +239,7 @@ def _plane(
         tunnels=tunnel_links,
         settings=settings,
         mtus=mtus,
+        unions=set_wishes if isinstance(set_wishes, NativeSetWishes) else None,
     )
 
 

@@ -54,6 +54,14 @@ class Sets(Protocol):
     def remove(self, set_id: str) -> None: ...
 
 
+class Unions(Protocol):
+    """IP sets that hold whatever any of others holds; for native rendering."""
+
+    def unite(self, union_id: str, set_ids: Iterable[str]) -> None: ...
+
+    def disband(self, union_id: str) -> None: ...
+
+
 def members_of_family(context: RuleContext, members: Iterable[str]) -> set[str]:
     """As ipset prints them; a member with a port is ``<address>,<protocol>:<port>``."""
     family = context.family
@@ -112,6 +120,7 @@ class Plane(msgspec.Struct):
     tunnels: Reconciler[str, Tunnel, Tunnel]
     settings: Reconciler[str, Setting, str]
     mtus: MTUs
+    unions: Unions | None = None
 
     @property
     def family(self) -> int:

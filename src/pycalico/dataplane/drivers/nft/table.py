@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
@@ -39,12 +40,14 @@ _RULE = 6
 _ID = slice(5, 21)
 _MARK = "cali:"
 _ROUNDS_MOST = 200
+_OF_POLICY = re.compile("(Policy|Profile) ")
+_LOOPS = (errno.EMLINK, errno.ELOOP)
 
 
 class NftTable:
     """A reconcile target whose keys are ``chain NAME``, ``map NAME`` and ``set NAME``.
 
-    The table is ours as a whole: what is in it and not wished goes. A chain that the kernel refuses is replaced by
+    The table is ours as a whole: what is in it and not wished goes. A rule that the kernel refuses is replaced by
     one that drops all; a set or map that it refuses stays as it was.
     """
 
@@ -144,19 +147,21 @@ class NftTable:
         doing = dict(puts)
         going = set(deletes)
         refused: dict[str, str] = {}
+        denied: Denied = {}
         try:
             for attempt in range(_ROUNDS_MOST):
                 every = self._with_users(doing)
-                changes = self._plan(every, going, refused)
+                changes = self._plan(every, going, refused, denied)
                 refusals = self._commit(changes)
                 if not refusals:
-                    self._note(changes, every, going, refused)
+                    self._note(changes, every, going, refused, denied)
                     return Outcome(self._now(puts, refused), refused)
                 # What we believe to be there may be wrong: somebody else wrote. Only a refusal after a fresh look
                 # is the object's own fault.
                 self._forget_and_read(doing)
                 if attempt:
-                    self._set_aside(changes, refusals, doing, going, refused)
+                    culprits = self._culprits(changes, refusals, doing, denied)
+                    self._set_aside(culprits, doing, going, refused, denied)
         except NftablesError as error:
             raise TargetError(f"nftables table {_title(self.family)}: {error.args[-1]}") from None
         raise TargetError(f"nftables table {_title(self.family)}: the kernel refuses too much of it")
@@ -173,7 +178,7 @@ class NftTable:
     # ---- planning
 
     def _plan(
-        self, puts: Mapping[str, Content], deletes: AbstractSet[str], refused: dict[str, str]
+        self, puts: Mapping[str, Content], deletes: AbstractSet[str], refused: dict[str, str], denied: Denied
     ) -> Changes:
         """Raises NftablesError when the kernel must be asked and cannot be."""
         changes = Changes(self.family, exists=self._exists, rebuild=self._rebuild)
@@ -184,7 +189,7 @@ class NftTable:
             changes.owner = key
             try:
                 if isinstance(want, NativeChain):
-                    self._plan_chain(changes, name, want)
+                    self._plan_chain(changes, name, _standing_in(want, denied.get(key)))
                 elif isinstance(want, NativeMap):
                     have = None if self._rebuild else self._maps.get(name)
                     changes.put_map(name, want.entries, have.entries if have else None, want.of)
@@ -194,16 +199,23 @@ class NftTable:
                 refused[key] = str(error)
                 changes.drop(key)
                 log.error("nftables: cannot program %s: %s; nothing passes it", key, error)
-                if kind == CHAIN:
-                    changes.put_chain(
-                        name, _denying(want).rules, None if self._rebuild else self._chains.get(name)
-                    )
+                if isinstance(want, NativeChain):
+                    wrong = {text for text in want.rules if not self._compiles(name, text)}
+                    denied.setdefault(key, set()).update(wrong)
+                    self._plan_chain(changes, name, _standing_in(want, denied[key]))
         for key in deletes:
             kind, _, name = key.partition(" ")
             changes.owner = key
             if not self._rebuild:
                 changes.remove(kind, name, self._chains.get(name), self._maps.get(name))
         return changes
+
+    def _compiles(self, chain: str, text: str) -> bool:
+        try:
+            compiler.compile_rule(self.family, chain.partition("-")[0], text)
+        except ValueError:
+            return False
+        return True
 
     def _conflicts(self, key: str, want: Content) -> bool:
         """What is there under the name is of another make: only a table made anew can hold what is wished."""
@@ -314,6 +326,7 @@ class NftTable:
         puts: Mapping[str, Content],
         deletes: AbstractSet[str],
         refused: Mapping[str, str],
+        denied: Denied,
     ) -> None:
         """What is there now."""
         if changes.rebuild:
@@ -324,7 +337,7 @@ class NftTable:
         for key, want in puts.items():
             name = key.partition(" ")[2]
             if isinstance(want, NativeChain):
-                written = _denying(want) if key in refused else want
+                written = _standing_in(want, denied.get(key))
                 self._chains[name] = SeenChain(written.ids, want.hook, handles.get(name))
             elif isinstance(want, NativeMap):
                 self._maps[name] = SeenMap(dict(want.entries), want.of)
@@ -349,72 +362,115 @@ class NftTable:
 
     def _set_aside(
         self,
-        changes: Changes,
-        refusals: tuple[Refusal, ...],
+        culprits: Mapping[str, tuple[str, set[str]]],
         doing: dict[str, Content],
         going: set[str],
         refused: dict[str, str],
+        denied: Denied,
     ) -> None:
-        for key, reason in self._culprits(changes, refusals, doing).items():
-            if key in refused and key not in going:
-                # Even what stands in for it is refused.
-                doing.pop(key, None)
-                continue
-            refused[key] = reason
+        for key, (reason, rules) in culprits.items():
+            want = doing.get(key)
             if key in going:
+                refused[key] = reason
                 going.discard(key)
                 log.error("nftables: the kernel does not remove %s: %s", key, reason)
-                continue
-            want = doing[key]
-            log.error("nftables: the kernel refuses %s: %s; nothing passes it", key, reason)
-            if isinstance(want, NativeChain) and want.hook is None:
-                doing[key] = _denying(want)
+            elif isinstance(want, NativeChain) and want.hook is None and not rules <= denied.get(key, set()):
+                notes = "; ".join(sorted(filter(None, map(compiler.notes_of, rules))))
+                refused[key] = f"{reason}: {notes}" if notes else reason
+                denied.setdefault(key, set()).update(rules)
+                log.error("nftables: the kernel refuses %s: %s; nothing passes it", key, refused[key])
             else:
-                del doing[key]
+                # Even what stands in for it is refused, or nothing can.
+                refused.setdefault(key, reason)
+                log.error("nftables: the kernel refuses %s: %s; it stays as it was", key, reason)
+                doing.pop(key, None)
 
     def _culprits(
-        self, changes: Changes, refusals: tuple[Refusal, ...], doing: Mapping[str, Content]
-    ) -> dict[str, str]:
-        """Objects at fault and why. What is refused for want of another object is not at fault if another is."""
-        named = [(changes.owner_of(refusal.index), refusal) for refusal in refusals if refusal.index >= 0]
-        roots = [(key, refusal) for key, refusal in named if refusal.code != errno.ENOENT] or named[:1]
-        found = {key: refusal.reason for key, refusal in reversed(roots) if key}
-        if found:
-            return found
-        reason = refusals[0].reason
-        return {self._bisected(dict(doing)): reason}
+        self, changes: Changes, refusals: tuple[Refusal, ...], doing: Mapping[str, Content], denied: Denied
+    ) -> dict[str, tuple[str, set[str]]]:
+        """Objects at fault, why, and which of their rules, as wished.
 
-    def _bisected(self, doing: Mapping[str, Content]) -> str:
-        """The kernel only says that the whole cannot be: half of the chains deny until one is left.
+        What is refused for want of another object is not at fault if another is; what closes a loop is not what
+        should not be in it.
+        """
+        named = [
+            (*changes.owner_of(refusal.index), refusal)
+            for refusal in refusals
+            if refusal.index >= 0 and refusal.code not in _LOOPS
+        ]
+        roots = [item for item in named if item[2].code != errno.ENOENT] or named[:1]
+        found: dict[str, tuple[str, set[str]]] = {}
+        for key, rule, refusal in roots:
+            if key:
+                found.setdefault(key, (refusal.reason, set()))[1].add(rule)
+        for key, (_, rules) in found.items():
+            want = doing.get(key)
+            if isinstance(want, NativeChain) and not rules <= set(want.rules):
+                rules.update(want.rules)
+        return found or self._bisected(dict(doing), denied, refusals[0].reason)
+
+    def _bisected(
+        self, doing: Mapping[str, Content], denied: Denied, reason: str
+    ) -> dict[str, tuple[str, set[str]]]:
+        """The kernel only says that the whole cannot be: half of the rules deny until one is left.
 
         What loops or nests too deeply shows at a transaction's end only, which cannot be rehearsed, so halves that
         the kernel takes are there until the next step.
         """
-        keys = sorted(key for key, want in doing.items() if isinstance(want, NativeChain) and not want.hook)
-        if not keys:
-            raise TargetError(f"nftables table {_title(self.family)} is refused as a whole")
-        while len(keys) > 1:
-            half = keys[: len(keys) // 2]
-            without = {key: _denying(want) if key in half else want for key, want in doing.items()}
-            ignored: dict[str, str] = {}
-            changes = self._plan(without, set(), ignored)
-            if self._commit(changes):
-                keys = keys[len(keys) // 2 :]
-            else:
-                self._note(changes, without, set(), ignored)
-                keys = half
-        return keys[0]
+        suspects = sorted(
+            {
+                (key, text)
+                for key, want in doing.items()
+                if isinstance(want, NativeChain) and not want.hook
+                for text in want.rules
+                if text not in denied.get(key, ())
+            }
+        )
+        if not suspects:
+            raise TargetError(f"nftables table {_title(self.family)} is refused as a whole: {reason}")
+        # What users wrote is at fault rather than what leads there.
+        theirs = [pair for pair in suspects if _OF_POLICY.search(compiler.notes_of(pair[1]))]
+        if theirs and self._lands_without(theirs, doing, denied):
+            suspects = theirs
+        while len(suspects) > 1:
+            half = suspects[: len(suspects) // 2]
+            suspects = half if self._lands_without(half, doing, denied) else suspects[len(half) :]
+        key, text = suspects[0]
+        return {key: (reason, {text})}
+
+    def _lands_without(
+        self, suspects: list[tuple[str, str]], doing: Mapping[str, Content], denied: Denied
+    ) -> bool:
+        trial = {key: set(rules) for key, rules in denied.items()}
+        for key, text in suspects:
+            trial.setdefault(key, set()).add(text)
+        ignored: dict[str, str] = {}
+        changes = self._plan(doing, set(), ignored, trial)
+        if self._commit(changes):
+            return False
+        self._note(changes, doing, set(), ignored, trial)
+        return True
+
+
+#: Rules that the kernel refused, by key of their chain.
+Denied = dict[str, set[str]]
 
 
 def _pairs(want: NativeChain) -> zip[tuple[str, str]]:
     return zip(want.rules, want.ids, strict=True)
 
 
-def _denying(want: Content) -> NativeChain:
-    """Stands in for a chain that cannot be."""
-    rules = ('-m comment --comment "Drop: the kernel refused what was wished" --jump DROP',)
-    hook = want.hook if isinstance(want, NativeChain) else None
-    return NativeChain(rules, tuple(compiler.rule_id(text) for text in rules), hook)
+def _standing_in(want: NativeChain, denied: AbstractSet[str] | None) -> NativeChain:
+    """With rules that drop all in place of those that cannot be."""
+    if not denied:
+        return want
+    rules = tuple(_denial(text) if text in denied else text for text in want.rules)
+    return NativeChain(rules, tuple(compiler.rule_id(text) for text in rules), want.hook)
+
+
+def _denial(text: str) -> str:
+    notes = compiler.notes_of(text)
+    return f'-m comment --comment "Drop: the kernel refused {notes or "this rule"}" --jump DROP'
 
 
 def _id_of(comment: str) -> str:
