@@ -34,9 +34,10 @@ class EndpointManager:
 
     def resolve(self) -> None:
         if self._policies.regrouped:
-            changed, self._policies.regrouped = self._policies.regrouped, set()
-            self._workloads.regroup(changed)
-            self._hosts.regroup(changed)
+            regrouped, self._policies.regrouped = self._policies.regrouped, set()
+            users = self._groups.users_of(regrouped)
+            self._workloads.regroup(users)
+            self._hosts.regroup(users)
         changed, self._policies.changed = self._policies.changed, set()
         self._workloads.resolve()
         self._hosts.resolve()

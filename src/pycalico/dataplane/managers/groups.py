@@ -28,6 +28,9 @@ class Groups:
         """By group's chain."""
         self._fresh: set[str] = set()
         """Chains of groups rendered since `refresh`."""
+        self._tiers: dict[str, Sequence[PolicyLists]] = {}
+        self._listing: dict[str, set[str]] = {}
+        """Users by the names of policies that apply to them."""
 
     def of(
         self, user: str, tiers: Sequence[PolicyLists], lists: str = "normal"
@@ -36,6 +39,7 @@ class Groups:
 
         ``lists`` is normal, forward, pre-DNAT or untracked.
         """
+        self._list(user, tiers)
         lists = lists if self._plane.context.native else ""
         ingress = [g for tier in tiers for g in self._group(tier, True, tier.ingress, lists)]
         egress = [g for tier in tiers for g in self._group(tier, False, tier.egress, lists)]
@@ -43,14 +47,30 @@ class Groups:
         return ingress, egress
 
     def release(self, user: str) -> None:
+        self._list(user, ())
         self._hold(user, set())
+
+    def users_of(self, policies: Iterable[PolicyID]) -> set[str]:
+        """Those that were told to `of` with any of ``policies``."""
+        return {user for policy in policies for user in self._listing.get(policy.name, ())}
+
+    def _list(self, user: str, tiers: Sequence[PolicyLists]) -> None:
+        before, now = _names(self._tiers.pop(user, ())), _names(tiers)
+        for name in now - before:
+            self._listing.setdefault(name, set()).add(user)
+        for name in before - now:
+            self._listing[name].discard(user)
+            if not self._listing[name]:
+                del self._listing[name]
+        if tiers:
+            self._tiers[user] = tiers
 
     def refresh(self, changed: AbstractSet[PolicyID]) -> None:
         """Native groups hold the rules of their policies, of which ``changed`` are others now."""
         names: dict[str, set[str]] = {}
         for policy in changed:
             names.setdefault(policy.tier, set()).add(policy.name)
-        for name, item in self._by_chain.items():
+        for name, item in self._by_chain.items() if names else ():
             stale = item.lists and name not in self._fresh
             if stale and not names.get(item.tier, set()).isdisjoint(item.policies):
                 self._render(item)
@@ -109,10 +129,5 @@ class Groups:
                 self._unions[name] = set(unions)
 
 
-def lists_any(tiers: Iterable[PolicyLists], policies: AbstractSet[PolicyID]) -> bool:
-    """Whether any of ``policies`` applies to the endpoint with these tiers."""
-    return any(
-        policy.tier == tier.tier and (policy.name in tier.ingress or policy.name in tier.egress)
-        for tier in tiers
-        for policy in policies
-    )
+def _names(tiers: Iterable[PolicyLists]) -> set[str]:
+    return {name for tier in tiers for names in (tier.ingress, tier.egress) for name in names}

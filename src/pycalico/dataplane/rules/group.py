@@ -16,7 +16,7 @@ from pycalico.dataplane.rules.policy import policy_chain_name
 _STRIDE = 5
 
 
-class PolicyGroup(msgspec.Struct, frozen=True):
+class PolicyGroup(msgspec.Struct, frozen=True, cache_hash=True):
     """``lists``: which of an endpoint's lists it is of, in native rendering; empty for iptables.
 
     An endpoint that a selector matches has all policies of that selector, so the first and the last of a group tell
