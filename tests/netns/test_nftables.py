@@ -27,6 +27,7 @@ from pycalico.calc.messages import (
 )
 from pycalico.dataplane.drivers.choice import NftablesUnfit, choose
 from pycalico.dataplane.drivers.nft import features
+from pycalico.felix import metrics
 from pycalico.kernel import nftexpr
 from pycalico.kernel.nfnetlink import Channel
 
@@ -283,6 +284,39 @@ def test_auto_follows_kube_proxy():
     assert not choose("Auto", (4,)).native
     rig.sh("nft add chain ip kube-proxy services")
     assert choose("Auto", (4, 6)).native
+
+
+def test_auto_uses_iptables_where_the_kernel_lacks_something(monkeypatch):
+    time_travel = ("time travel", "filter", "-m mark --mark 0x1/0x1 --jump nowhere")
+    monkeypatch.setattr(features, "_RULES", (*features._RULES, time_travel))
+    rig.sh("nft add table ip kube-proxy; nft add chain ip kube-proxy services")
+    with rig.Rig(nftables_mode="Auto", iptables_backend="legacy").start(*world("10.0.0.1")) as felix:
+        status = felix.dataplane.status()
+        assert status.started
+        assert status.failures == ()
+        assert "time travel" in status.note
+        assert rig.count("filter", "legacy")
+        assert "calico" not in rig.sh("nft list tables")
+
+
+def test_metrics_tell_what_is_in_the_table():
+    with rig.Rig(**NATIVE).start(*world("10.0.0.1")) as felix:
+        felix.put(IPSetDelta(SET, added=("10.0.0.2",), removed=()))
+        rig.until(lambda: members() == {"10.0.0.1", "10.0.0.2"}, what="the member")
+        found = {
+            sample.name: sample.value
+            for metric in metrics.of_nftables(targets(felix))
+            for sample in metric.samples
+            if sample.labels == {"ip_version": "4"}
+        }
+        kinds = re.findall(r"^\t(chain|map|set) ", table(), re.MULTILINE)
+        assert found["felix_nft_chains"] == kinds.count("chain")
+        assert found["felix_nft_maps"] == kinds.count("map")
+        assert found["felix_nft_sets"] == kinds.count("set")
+        assert found["felix_nft_rules"] == len(re.findall(r" comment \"cali:", table()))
+        assert found["felix_nft_transactions"] == found["felix_nft_transaction_seconds_count"] >= 2
+        assert found["felix_nft_transaction_seconds_sum"] > 0
+        assert found["felix_nft_refusals"] == 0
 
 
 def test_a_kernel_that_lacks_something_is_told_by_name(monkeypatch):

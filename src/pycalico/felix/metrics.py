@@ -6,7 +6,7 @@ Counters are shown with upstream's names, which lack the ``_total`` that newer c
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from prometheus_client import start_http_server
@@ -17,6 +17,7 @@ from prometheus_client.registry import REGISTRY, Collector
 from pycalico.calc.graph import CalcGraph
 from pycalico.dataplane.drivers.ipsets import IPSets
 from pycalico.dataplane.drivers.iptables import Table
+from pycalico.dataplane.drivers.nft.table import NftTable
 from pycalico.dataplane.engine import Dataplane
 from pycalico.felix.parameters import Parameters
 from pycalico.kernel.command import TALLIES, Tally
@@ -24,6 +25,21 @@ from pycalico.kernel.command import TALLIES, Tally
 log = logging.getLogger(__name__)
 
 Labelled = list[tuple[list[str], float]]
+
+
+_NFTABLES: tuple[tuple[str, str, Callable[[NftTable], float]], ...] = (
+    ("felix_nft_chains", "Chains of ours.", lambda table: table.held.chains),
+    ("felix_nft_rules", "Rules of ours.", lambda table: table.held.rules),
+    ("felix_nft_maps", "Verdict maps of ours.", lambda table: table.held.maps),
+    ("felix_nft_sets", "Sets of ours.", lambda table: table.held.sets),
+    ("felix_nft_transactions", "Transactions made.", lambda table: table.transactions),
+    ("felix_nft_refusals", "Transactions that the kernel refused.", lambda table: table.refusals),
+    ("felix_nft_messages", "Messages in transactions.", lambda table: table.messages_written),
+    ("felix_nft_rules_written", "Rules in transactions.", lambda table: table.rules_written),
+    ("felix_nft_elements_written", "Elements in transactions.", lambda table: table.elements_written),
+    ("felix_nft_reads", "Times that the table was read.", lambda table: table.reads),
+    ("felix_nft_read_seconds", "What the last read took.", lambda table: table.read_s),
+)
 
 
 class Timing(Protocol):
@@ -157,6 +173,21 @@ class FelixCollector(Collector):
         yield _gauges("felix_ipsets_calico", "IP sets of ours.", ["ip_version"], sets)
         yield GaugeMetricFamily("felix_ipsets_total", "IP sets of ours.", sum(count for _, count in sets))
         yield GaugeMetricFamily("felix_ipset_lines_executed", "Lines written.", written)
+        targets = [item.target for item in assembly.natives]
+        yield from of_nftables([target for target in targets if isinstance(target, NftTable)])
+
+
+def of_nftables(tables: list[NftTable]) -> Iterator[Metric]:
+    """By family; there are no such tables where iptables is used."""
+    for name, text, value in _NFTABLES:
+        found: Labelled = [([str(table.family)], value(table)) for table in tables]
+        yield _gauges(name, text, ["ip_version"], found)
+    times = SummaryMetricFamily(
+        "felix_nft_transaction_seconds", "Time of transactions.", labels=["ip_version"]
+    )
+    for table in tables:
+        times.add_metric([str(table.family)], table.transactions, table.commit_s)
+    yield times
 
 
 def _gauges(name: str, text: str, labels: list[str], found: Labelled) -> Metric:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 
+import msgspec
+
 from pycalico.dataplane.drivers.nft import compiler, members
 from pycalico.dataplane.drivers.nft.changes import Changes
 from pycalico.dataplane.drivers.nft.generation import Generation
@@ -44,6 +46,15 @@ _OF_POLICY = re.compile("(Policy|Profile) ")
 _LOOPS = (errno.EMLINK, errno.ELOOP)
 
 
+class Held(msgspec.Struct, frozen=True):
+    """How much is in the table."""
+
+    chains: int
+    rules: int
+    maps: int
+    sets: int
+
+
 class NftTable:
     """A reconcile target whose keys are ``chain NAME``, ``map NAME`` and ``set NAME``.
 
@@ -54,6 +65,9 @@ class NftTable:
     def __init__(self, family: int, generation: Generation) -> None:
         self.family = family
         self.transactions = 0
+        self.refusals = 0
+        self.commit_s = 0.0
+        """Seconds that all transactions took."""
         self.messages_written = 0
         self.rules_written = 0
         self.elements_written = 0
@@ -76,6 +90,13 @@ class NftTable:
         if self._channel is None:
             self._channel = Channel()
         return self._channel
+
+    @property
+    def held(self) -> Held:
+        """May be asked by any thread."""
+        chains = list(self._chains.values())
+        rules = sum(len(chain.ids) for chain in chains)
+        return Held(len(chains), rules, len(self._maps), len(self._sets))
 
     def close(self) -> None:
         if self._channel:
@@ -308,11 +329,14 @@ class NftTable:
         given = changes.messages()
         if not given:
             return ()
+        started = time.monotonic()
         answer = self.channel.commit(given)
         if answer.refusals:
+            self.refusals += 1
             return answer.refusals
         self._generation.count_own()
         self.transactions += 1
+        self.commit_s += time.monotonic() - started
         self.messages_written += len(given)
         self.rules_written += changes.rules_count
         self.elements_written += changes.elements_count
