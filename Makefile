@@ -30,12 +30,13 @@ bench: setup
 soak: setup
 	HYPOTHESIS_PROFILE=fresh .venv/bin/pytest -n 2 --dist loadfile tests/unit
 	HYPOTHESIS_PROFILE=fresh .venv/bin/pytest soak
+	HYPOTHESIS_PROFILE=fresh FUZZ_TIMES=20 .venv/bin/pytest tests/golden/test_confd_hostile.py
 	FELIX_ALL_RECORDINGS=1 .venv/bin/pytest -n 2 tests/golden/test_felix_elsewhere.py
 
 walkthrough: setup
 	$(PY) -m pycalico lab walkthrough --write docs/walkthrough.md
 
-# deploy/pycalico.yaml: the definitions and the image's version as the code has them.
+# deploy/pycalico.yaml: the definitions and the image's version as the code has them; deploy/etcd/: all of it, made of that.
 manifest: setup
 	$(PY) tools/manifest.py
 

@@ -49,7 +49,7 @@ def main() -> None:
     )
     if topologies.NEIGHBOURS.is_dir():
         row("eBGP to a BIRD 2", topologies.top_of_rack(), lambda w: {4: topologies.BirdRouter(w, 4, 2)})
-        row("eBGP to FRR", topologies.top_of_rack(), lambda w: {4: topologies.FrrRouter(w)})
+        row("eBGP to FRR", topologies.top_of_rack(), lambda w: {4: w.first}, topologies.FrrRouter)
     else:
         print("BIRD 2 and FRR: not here; tools/neighbours.sh fetches them")
     services()
@@ -58,8 +58,11 @@ def main() -> None:
         silence()
 
 
-def row(name, plan, routers=lambda _: {}):
-    with tempfile.TemporaryDirectory(prefix="pycalico-bench-") as folder, World(plan, folder) as world:
+def row(name, plan, routers=lambda _: {}, first=None):
+    with (
+        tempfile.TemporaryDirectory(prefix="pycalico-bench-") as folder,
+        World(plan, folder, router=first) as world,
+    ):
         began = time.monotonic()
         events = Events(world, routers(world))
         events.settled(60)

@@ -67,6 +67,14 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$want" ]; then
     .venv/bin/python -m pip install -q --disable-pip-version-check "uv==0.9.*" || die "pip could not install uv: check the package index"
     .venv/bin/uv pip install -q --compile-bytecode --python .venv/bin/python --require-hashes -r requirements.lock || die "uv could not install requirements.lock"
     .venv/bin/uv pip install -q --python .venv/bin/python --no-deps -e . || die "uv could not install pycalico itself"
-    .venv/bin/python -m pycalico.cni.launch .venv/bin || die "could not write the plugins to .venv/bin"
+    rm -f .venv/bin/calico .venv/bin/calico-ipam
     printf %s "$want" >"$stamp"
 fi
+# Plugins that ask the agent, in the place of those that pip makes: copies with their paths filled
+# in, made anew when what they are copies of has changed.
+for source in src/pycalico/cni/launcher.py src/pycalico/cni/launch.py src/pycalico/__init__.py; do
+    if [ ! -x .venv/bin/calico ] || [ "$source" -nt .venv/bin/calico ]; then
+        .venv/bin/python -m pycalico.cni.launch .venv/bin || die "could not write the plugins to .venv/bin"
+        break
+    fi
+done

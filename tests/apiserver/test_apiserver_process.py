@@ -1,6 +1,7 @@
 """The process: durability, signals, refusals to start, hostile clients."""
 
 import os
+import resource
 import signal
 import socket
 import stat
@@ -187,23 +188,41 @@ def closes_within(sock, seconds):
     return True
 
 
+def resident_kb(server):
+    with open(f"/proc/{server.process.pid}/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+
+
+@pytest.fixture
+def _many_descriptors():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], 4096), max(before[1], 4096)))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("_many_descriptors")
 def test_slow_idle_and_garbage_clients_are_dropped_and_others_served(plain):
     def connect():
         return socket.create_connection(("127.0.0.1", plain.port))
 
-    idle = [connect() for _ in range(300)]
-    slow = connect()
-    slow.sendall(b"GET /api/v1/nodes HTTP/1.1\r\nHost:")
+    before_kb = resident_kb(plain)
+    idle = [connect() for _ in range(1000)]
+    slow = [connect() for _ in range(3)]
+    slow[0].sendall(b"GET /api/v1/nodes HTTP/1.1\r\nHost:")
+    slow[1].sendall(b"POST /api/v1/nodes HTTP/1.1\r\nContent-Length: 3000000\r\n\r\n")
+    slow[2].sendall(b"GET /api/v1/nodes HTTP/1.1\r\n\r\n")  # is refused, and stays
     stop = threading.Event()
 
-    def drip():
+    def drip(sock):
         while not stop.wait(0.3):
             try:
-                slow.sendall(b"x")
+                sock.sendall(b"x")
             except OSError:
                 return
 
-    threading.Thread(target=drip, daemon=True).start()
+    for sock in slow[:2]:
+        threading.Thread(target=drip, args=(sock,), daemon=True).start()
     for bad in (
         b"\x16\x03\x01garbage\r\n\r\n",
         b"GET / HTTP/1.1\r\nContent-Length: 4294967296\r\n\r\n",
@@ -214,7 +233,8 @@ def test_slow_idle_and_garbage_clients_are_dropped_and_others_served(plain):
         assert closes_within(sock, 5), bad[:20]
     assert plain.call("GET", "/api/v1/nodes")[0] == 200
     started = time.monotonic()
-    for sock in [slow, *idle]:
+    assert resident_kb(plain) - before_kb < 50_000
+    for sock in [*slow, *idle]:
         assert closes_within(sock, max(0.1, started + 10 - time.monotonic()))
     stop.set()
     assert plain.call("GET", "/api/v1/nodes")[0] == 200
@@ -234,9 +254,7 @@ def test_a_watcher_that_does_not_read_is_cut_and_others_are_served(plain):
         method, path = ("POST", MAPS) if index == 0 else ("PUT", MAPS + "/big")
         assert plain.call(method, path, body, connection=connection)[0] in (200, 201)
     assert closes_within(lazy, 10)
-    with open(f"/proc/{plain.process.pid}/status") as status:
-        resident_kb = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
-    assert resident_kb < 400_000
+    assert resident_kb(plain) < 400_000
 
 
 def test_pipelined_requests_are_answered_in_order(plain):

@@ -25,7 +25,7 @@ NODE = "n1"
 SOCKET = "/run/calico/cni-agent.sock"
 _SET_UP = """
 for point in /run /var/lib/calico /var/lib/cni; do mkdir -p $point; mount -t tmpfs node $point; done
-mkdir /run/netns; ip link set lo up; printf n1 > /var/lib/calico/nodename; echo ready; exec sleep infinity
+mkdir /run/netns /run/calico; ip link set lo up; printf n1 > /var/lib/calico/nodename; echo ready; exec sleep infinity
 """
 
 

@@ -2,11 +2,12 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 
 import pytest
-from node_world import NODE, World, held, nothing_is_left
+from node_world import NODE, SOCKET, World, held, nothing_is_left
 
 from pycalico.datastore.kubernetes.rest import path_of
 
@@ -134,6 +135,38 @@ def test_28_a_hundred_at_once(world):
     assert not [handle for handle in held(world) if handle.startswith("net.c-many")]
 
 
+#: An agent that does its work and dies before it can say so.
+DIES_BEFORE_ITS_ANSWER = """
+import os, socket
+from pycalico.cni import entry, ipam_plugin, plugin
+from pycalico.cni.agent import protocol
+from pycalico.cni.invocation import OneCall
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(protocol.SOCKET + ".new")
+listening.listen()
+os.rename(protocol.SOCKET + ".new", protocol.SOCKET)
+connection, _ = listening.accept()
+call = protocol.receive(connection, 5)
+found = {one.name: one for one in (plugin.PLUGIN, ipam_plugin.PLUGIN)}[call.plugin]
+done = entry.answered(found, call.environ, call.given, OneCall(), netns=f"/proc/self/fd/{call.netns}")
+os.unlink(protocol.SOCKET)
+os._exit(done.code)
+"""
+
+
+@pytest.mark.parametrize("program", ["calico", "calico-ipam"])
+def test_an_agent_lost_after_its_work_leaves_one_address(alone, program):
+    pod = alone.pod(f"lost-{program}")
+    agent = alone.start([sys.executable, "-c", DIES_BEFORE_ITS_ANSWER])
+    alone.until(lambda: alone.sh(f"test -S {SOCKET} && echo there"))
+    added = alone.call("ADD", pod, plugin=program)
+    assert agent.wait(10) == 0
+    assert added.code == 0
+    assert held(alone)[f"net.c-{pod}"] == added.addresses
+    assert alone.call("DEL", pod, plugin=program).code == 0
+    nothing_is_left(alone, pod)
+
+
 def test_an_agent_killed_within_its_calls_leaves_what_the_next_del_takes(world):
     pods = [world.pod(f"kill-{number}") for number in range(8)]
     answers = {}
@@ -153,7 +186,9 @@ def test_an_agent_killed_within_its_calls_leaves_what_the_next_del_takes(world):
     taken = held(world)
     current = {pod: answers[pod].addresses[0] for pod in pods}
     assert len(set(current.values())) == len(pods)
-    assert all(address in taken[f"net.c-{pod}"] for pod, address in current.items())
+    assert {pod: taken[f"net.c-{pod}"] for pod in pods} == {
+        pod: [address] for pod, address in current.items()
+    }
     for pod in pods:
         assert world.call("DEL", pod).code == 0
         nothing_is_left(world, pod)

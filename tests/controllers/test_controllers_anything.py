@@ -132,15 +132,18 @@ class Script:
             return
         key = self.pick.choice(found)
         gateway = self.calico.gateway
-        match self.pick.randrange(3):
+        kind = self.pick.randrange(3)
+        there = gateway.range(key).kvs
+        if not there:
+            return  # the controllers were faster
+        value = json.loads(there[0].value)
+        match kind:
             case 0:
                 gateway.delete_if(key, "")
             case 1:
-                value = json.loads(gateway.range(key).kvs[0].value)
                 gateway.put_if(key, json.dumps({**value, "spec": {}}).encode(), "")
             case 2:
                 other = key + "-ghost"
-                value = json.loads(gateway.range(key).kvs[0].value)
                 value["metadata"]["name"] += "-ghost"
                 gateway.put_if(other, json.dumps(value).encode(), "")
 

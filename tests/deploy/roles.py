@@ -6,12 +6,14 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = ROOT / "deploy/pycalico.yaml"
+ETCD_MANIFEST = ROOT / "deploy/etcd/pycalico-etcd.yaml"
+MANIFESTS = (MANIFEST, ETCD_MANIFEST)
 GROUP = "crd.projectcalico.org"
 ACCOUNTS = ("calico-node", "calico-cni-plugin", "calico-kube-controllers")
 
 
-def objects():
-    return [item for item in yaml.load_all(MANIFEST.read_text(), yaml.CSafeLoader) if item]
+def objects(path=MANIFEST):
+    return [item for item in yaml.load_all(path.read_text(), yaml.CSafeLoader) if item]
 
 
 def of_kind(kind, items=None):

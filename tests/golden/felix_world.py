@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -136,6 +137,7 @@ class FelixWorld:
             "FELIX_IPTABLESBACKEND": "legacy",
             "FELIX_HEALTHENABLED": "true",
             "FELIX_IPV6SUPPORT": "false",
+            "PYTHONFAULTHANDLER": "1",
             **environ,
         }
         self._log = folder / "felix.log"
@@ -220,13 +222,30 @@ class FelixWorld:
         except (urllib.error.URLError, OSError):
             return False
 
+    def diagnosis(self):
+        """Ends Felix: what it says of its health, where each of its threads is, and its log."""
+        try:
+            with urllib.request.urlopen(READINESS, timeout=5) as answer:
+                health = f"readiness {answer.status}"
+        except urllib.error.HTTPError as error:
+            health = f"readiness {error.code}: {error.read().decode(errors='replace')}"
+        except OSError as error:
+            health = f"readiness: {error}"
+        ended = self._felix.poll() is not None
+        if not ended:
+            self.signal(signal.SIGABRT)
+        return f"{health}\nended by itself: {ended}, code {self._felix.wait(10)}\n{self.log()[-6000:]}"
+
     def log(self):
         return self._log.read_text() if self._log.exists() else ""
 
     def stop_felix(self):
         if self._felix and self._felix.poll() is None:
             self._felix.terminate()
-            code = self._felix.wait(10)
+            try:
+                code = self._felix.wait(20)
+            except subprocess.TimeoutExpired:
+                raise AssertionError(f"Felix does not end: {self.diagnosis()}") from None
             assert code == 0, f"{code}: {self.log()}"
 
     def close(self):

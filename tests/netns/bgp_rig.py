@@ -201,8 +201,10 @@ class NodeRig:
 
 
 class World:
-    def __init__(self, plan, folder, secrets=None):
-        self.plan, self.folder, self.secrets = plan, Path(folder), secrets
+    """``router``, if given, makes of the world a neighbour that is there before the nodes; it becomes ``first``."""
+
+    def __init__(self, plan, folder, secrets=None, router=None):
+        self.plan, self.folder, self.secrets, self.first = plan, Path(folder), secrets, router
         self.prefix = f"bw{os.getpid() % 100000}.{next(_SERIAL)}"
         self.client = MemoryClient()
         self.nodes, self.speakers, self._namespaces, self._processes = {}, [], [], []
@@ -212,6 +214,8 @@ class World:
     def __enter__(self):
         try:
             self._make_fabric()
+            if self.first:
+                self.first = self.first(self)
             for member in self.plan.members:
                 self.add(member)
         except BaseException:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from bgp_rig import Member, Plan, run
+from bgp_rig import Member, Plan, run, until
 
 from pycalico.api.meta import ObjectMeta
 from pycalico.api.v3.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec, ServiceIPBlock
@@ -145,7 +145,7 @@ _GROUP = 'mount --bind "$1" /etc/group; shift; exec "$@"'
 
 
 class FrrRouter:
-    """FRR in the same place."""
+    """FRR in the same place. It is there before the nodes, as routers are: BIRD waits after a refused connection."""
 
     def __init__(self, world):
         self.world = world
@@ -153,14 +153,14 @@ class FrrRouter:
         self.namespace = world.namespace("tor4", "rack1", addresses)
         self.folder = world.folder / "frr"
         self.folder.mkdir()
-        lines = [f"router bgp {ROUTER_AS}", " bgp router-id 10.80.1.200", " no bgp ebgp-requires-policy"]
-        lines += [" bgp graceful-restart", " bgp bestpath as-path multipath-relax"]
-        for node in world.nodes.values():
-            lines.append(f" neighbor {node.addresses[4]} remote-as {node.member.spec['as_number']}")
-            lines.append(f" neighbor {node.addresses[4]} passive")
+        # FRR saves up what it has for a new neighbour for a second, or for what coalesce-time says.
+        lines = [f"router bgp {ROUTER_AS}", " bgp router-id 10.80.1.200", " no bgp ebgp-requires-policy",
+                 " coalesce-time 100", " bgp graceful-restart", " bgp bestpath as-path multipath-relax"]  # fmt: skip
+        lines += [line for member in world.plan.members for line in self._neighbor(member)]
         lines += [" address-family ipv4 unicast", f"  network {OUTSIDE[4]}", " exit-address-family"]
         (self.folder / "bgpd.conf").write_text("\n".join(lines) + "\n")
-        (self.folder / "zebra.conf").write_text(f"ip route {OUTSIDE[4]} blackhole\n")
+        (self.folder / "zebra.conf").write_text("")
+        (self.folder / "staticd.conf").write_text(f"ip route {OUTSIDE[4]} blackhole\n")
         libraries = NEIGHBOURS / "usr/lib/x86_64-linux-gnu"
         self.environ = {**os.environ, "LD_LIBRARY_PATH": f"{libraries}:{libraries}/frr"}
         self.processes = []
@@ -168,9 +168,6 @@ class FrrRouter:
         groups.write_text(Path("/etc/group").read_text() + "frrvty:x:64999:root\n")
         for name in ("zebra", "staticd", "bgpd"):
             config = self.folder / f"{name}.conf"
-            if name == "staticd":
-                config.write_text(f"ip route {OUTSIDE[4]} blackhole\n")
-                (self.folder / "zebra.conf").write_text("")
             words = ["ip", "netns", "exec", self.namespace, "unshare", "-m", "sh", "-c", _GROUP, "sh", groups, NEIGHBOURS / "usr/lib/frr" / name, "-u", "root",
                      "-g", "root", "-f", config, "-i", self.folder / f"{name}.pid", "-z", self.folder / "zserv",
                      "--vty_socket", self.folder, "-P", "0"]  # fmt: skip
@@ -178,7 +175,13 @@ class FrrRouter:
             self.processes.append(
                 subprocess.Popen([str(word) for word in words], env=self.environ, stdout=log, stderr=log)
             )
+            # Who finds no zebra tries again after ten seconds.
+            until((self.folder / "zserv").exists)
         world.speakers.append(self)
+
+    def _neighbor(self, member):
+        address = f"10.80.{self.world.plan.segments[member.segment]}.{member.host}"
+        return [f" neighbor {address} remote-as {member.spec['as_number']}", f" neighbor {address} passive"]
 
     def kill(self, number=signal.SIGKILL):
         for process in self.processes:
@@ -189,8 +192,7 @@ class FrrRouter:
         """By bgpd's own terminal, since vtysh wants a PAM that knows it: commands and answers end with zeros."""
         words = ["enable", "configure terminal", f"router bgp {ROUTER_AS}"]
         for node in self.world.nodes.values():
-            words.append(f"neighbor {node.addresses[4]} remote-as {node.member.spec['as_number']}")
-            words.append(f"neighbor {node.addresses[4]} passive")
+            words += self._neighbor(node.member)
         with socket.socket(socket.AF_UNIX) as terminal:
             terminal.connect(str(self.folder / "bgpd.vty"))
             for word in words:

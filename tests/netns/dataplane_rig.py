@@ -26,7 +26,9 @@ def sh(command, check=True):
 
 
 def save(table, backend="legacy", stem="iptables"):
-    return [line for line in sh(f"{stem}-{backend}-save -t {table}").splitlines() if line[:1] in ":-"]
+    """Without counters, which any packet changes."""
+    lines = sh(f"{stem}-{backend}-save -t {table}").splitlines()
+    return [line.partition(" [")[0] if line[:1] == ":" else line for line in lines if line[:1] in ":-"]
 
 
 def rules(table, backend="legacy", stem="iptables"):

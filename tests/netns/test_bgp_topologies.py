@@ -3,6 +3,10 @@
 ``python -m bench bgp`` tries all of them at full size and prints the times.
 """
 
+import functools
+import subprocess
+from pathlib import Path
+
 import pytest
 from bgp_events import Events, Stream, disturbances
 from bgp_rig import World, until
@@ -10,6 +14,7 @@ from bgp_topologies import (
     SERVICE,
     SERVICE_RANGE,
     BirdRouter,
+    FrrRouter,
     all_is_well,
     mesh,
     racks,
@@ -21,6 +26,7 @@ from bgp_topologies import (
 from pycalico.api.v3.bgpconfiguration import BGPConfiguration
 
 pytestmark = pytest.mark.netns
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_dual_stack_mesh_grows_shrinks_and_recovers(tmp_path):
@@ -71,3 +77,22 @@ def test_a_local_service_is_spread_over_the_nodes_that_have_it(tmp_path):
         stored.spec.service_cluster_ips = []
         world.client.update(stored)
         until(lambda: not router.next_hops(SERVICE) and not router.next_hops(SERVICE_RANGE))
+
+
+@pytest.fixture
+def neighbours():
+    """BIRD 2 and FRR: fetched once for this checkout."""
+    done = subprocess.run([ROOT / "tools/neighbours.sh"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("make", [functools.partial(BirdRouter, version=2), FrrRouter], ids=["BIRD 2", "FRR"])
+def test_routers_of_other_make_know_the_nodes_that_come_and_go(tmp_path, neighbours, make):
+    with World(top_of_rack(2), tmp_path, router=make) as world:
+        events = Events(world, {4: world.first})
+        world.first.reload()
+        events.settled()
+        assert events.node_added() < 3
+        assert events.node_removed() < 3
+        # With graceful restart the router forgets nothing of a node whose BIRD is away for a moment.
+        assert events.bird_killed() < 4

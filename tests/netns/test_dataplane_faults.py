@@ -16,10 +16,11 @@ from pycalico.calc.messages import (
     PolicyLists,
     PolicyUpdate,
     Rule,
+    VTEPUpdate,
     WorkloadEndpointRemove,
 )
 from pycalico.dataplane import assembly
-from pycalico.kernel import ipsetchange, ipsetdump
+from pycalico.kernel import ipsetchange, ipsetdump, rtnetlink
 
 pytestmark = pytest.mark.netns
 ONE, TWO = "cali11111111111", "cali22222222222"
@@ -109,6 +110,77 @@ def test_no_ipv6_in_the_kernel_is_one_line_and_ipv4_goes_on(monkeypatch, caplog)
     assert len(lines) == 1
 
 
+@pytest.mark.parametrize("lacking", ["ipip", "vxlan", "wireguard", "conntrack"])
+def test_what_the_kernel_lacks_is_one_line_and_the_rest_works(lacking, monkeypatch, caplog, tmp_path):
+    """The module is masked where this kernel has it."""
+    real = rtnetlink.add_link
+
+    def add_link(**wanted):
+        if wanted["kind"] == lacking:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        real(**wanted)
+
+    monkeypatch.setattr(rtnetlink, "add_link", add_link)
+    for program, text in (
+        (
+            "ip",
+            'case "$*" in *ipip*) echo "add tunnel failed: No such device" >&2; exit 2;; esac\nexec REAL "$@"',
+        ),
+        ("conntrack", 'echo "conntrack v1.4.7: Operation failed: not supported" >&2; exit 1'),
+    ):
+        shim = tmp_path / program
+        shim.write_text("#!/bin/sh\n" + text.replace("REAL", rig.sh(f"command -v {program}").strip()) + "\n")
+        shim.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{rig.sh('echo $PATH').strip()}")
+    rig.veth(ONE, "p1")
+    rig.veth(TWO, "p2")
+    on = {
+        "ipip": {"ipip": True, "ipip_tunnel_address": "172.16.34.0"},
+        "vxlan": {"vxlan": True, "vxlan_tunnel_address": "172.16.34.0"},
+        "wireguard": {"wireguard": True},
+        "conntrack": {},
+    }
+    own = VTEPUpdate("k8s-w1", "66:74:91:32:7c:04", "172.16.34.0", "192.168.10.101")
+    pods = [rig.workload("a", ONE, "172.16.0.10/32"), rig.workload("b", TWO, "172.16.0.11/32")]
+    caplog.set_level("WARNING")
+    with rig.Rig(**on[lacking]).start(*rig.PROFILES, own, *pods) as felix:
+        rig.until(lambda: _route("172.16.0.10") and _route("172.16.0.11"), what="routes of the pods")
+        assert rig.chain("filter", f"cali-tw-{ONE}")
+        for pod in pods:
+            felix.put(WorkloadEndpointRemove(pod.id))
+        rig.until(lambda: not _route("172.16.0.10") and not _route("172.16.0.11"), what="their removal")
+        felix.settle()
+        time.sleep(1.2)  # long enough for several tries
+        status = felix.dataplane.status()
+    word = {"ipip": "tunl0", "vxlan": "vxlan.calico", "wireguard": "WireGuard", "conntrack": "connections"}
+    lines = [record.getMessage() for record in caplog.records if word[lacking] in record.getMessage()]
+    assert len(lines) == 1, lines
+    assert "\n" not in lines[0]
+    if lacking in {"ipip", "vxlan"}:
+        assert [failure.key for failure in status.failures] == [word[lacking]]
+    if lacking == "wireguard":
+        assert "the kernel lacks it" in status.note
+
+
+@pytest.mark.parametrize("variant", ["legacy", "nft"])
+def test_a_packet_shows_whether_the_rules_judge_any(variant, caplog):
+    """A rule before ours that takes everything is what nothing else would show."""
+    settings = {"iptables_backend": variant, "chain_insert_mode": "append", "ipv6": True}
+    with rig.Rig(**settings).start(*rig.PROFILES) as felix:
+        assert felix.dataplane.status().note == ""
+    # Begins anew with another's rule in front.
+    rig.sh(f"iptables-{variant} -t raw -I OUTPUT -o lo -j ACCEPT")
+    with rig.Rig(**settings).start(*rig.PROFILES) as felix:
+        rig.until(lambda: felix.dataplane.status().note, what="the complaint")
+        assert f"do not reach the rules in iptables' {variant} tables" in felix.dataplane.status().note
+    told = [record for record in caplog.records if "do not reach" in record.getMessage()]
+    assert len(told) == 1
+    # Put first, ours see them again.
+    with rig.Rig(**{**settings, "chain_insert_mode": "insert"}).start(*rig.PROFILES) as felix:
+        felix.settle()
+        assert felix.dataplane.status().note == ""
+
+
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     key=st.text(max_size=40),
@@ -178,10 +250,10 @@ def test_members_come_and_go_without_a_program(family, kind, members):
     assert there() == {members[0]}
 
 
-def test_a_set_above_65536_members_and_its_change():
+def test_a_set_of_100000_members_and_its_change():
     identity = PolicyID("default", "default/default.p")
     rig.veth(ONE, "p1")
-    members = frozenset(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(70_000))
+    members = frozenset(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(100_000))
     policy = PolicyUpdate(identity, (Rule("allow", src_ip_set_ids=("s:big",)),), (), "all()")
     tiers = (PolicyLists("default", ingress=(identity.name,)),)
     pod = rig.workload("a", ONE, "172.16.0.10/32", tiers=tiers)
@@ -189,7 +261,7 @@ def test_a_set_above_65536_members_and_its_change():
         felix.settle()
         header = rig.sh("ipset list cali40s:big -terse")
         assert "maxelem 1048576" in header
-        assert "Number of entries: 70000" in header
+        assert "Number of entries: 100000" in header
         began = time.monotonic()
         felix.put(IPSetUpdate("s:big", IPSetType.NET, members | {"11.0.0.1"}))
         rig.until(

@@ -72,10 +72,11 @@ def test_vxlan_comes_changes_and_goes():
             "192.168.10.0/24 dev eth0 proto kernel scope link src 192.168.10.101",
             "blackhole 172.16.34.0/24 proto 80",
         ]
+        # Where the host's link was not up yet when its MTU was looked at.
+        rig.until(lambda: "mtu 1450" in rig.sh("ip -d -o link show vxlan.calico"), what="the MTU")
         link = rig.sh("ip -d -o link show vxlan.calico")
         assert "vxlan id 4096 local 192.168.10.101 dev eth0" in link
         assert "dstport 4789 nolearning" in link
-        assert "mtu 1450" in link
         assert "66:74:91:32:7c:04" in link
         assert "172.16.34.0/32" in rig.sh("ip -o addr show vxlan.calico")
         assert sorted(rig.sh("bridge fdb show dev vxlan.calico").split("\n"))[1:] == [
@@ -206,8 +207,8 @@ def test_both_families():
             lambda: "10.0.0.0/8" not in rig.sh("ipset save cali40s:abc").split(), what="the member's removal"
         )
         before = rig.save("filter", stem="ip6tables")
-        assert before == rig.save("filter", stem="ip6tables")
         felix.resync()
+        assert rig.save("filter", stem="ip6tables") == before
         routes_before = rig.sh("ip -6 route")
         felix.resync()
         assert rig.sh("ip -6 route") == routes_before
@@ -261,26 +262,6 @@ def test_unusable_policy_harms_nobody_else():
             lambda: "10.0.0.0/30" in rig.chain("filter", f"cali-pi-{names[0]}")[0], what="the mended policy"
         )
         rig.until(lambda: not felix.dataplane.status().failures, what="no failures")
-
-
-@pytest.mark.parametrize("times", [3, 99])
-def test_failing_restore(times, tmp_path, monkeypatch):
-    counter = tmp_path / "count"
-    real = rig.sh("command -v iptables-legacy-restore").strip()
-    shim = tmp_path / "iptables-legacy-restore"
-    shim.write_text(
-        f"#!/bin/sh\nflock {tmp_path} sh -c 'echo x >> {counter}'\n"
-        f'[ $(wc -l < {counter}) -gt {times} ] || {{ echo "no room" >&2; exit 4; }}\nexec {real} "$@"\n'
-    )
-    shim.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{rig.sh('echo $PATH').strip()}")
-    if times == 3:
-        with rig.Rig().start():
-            assert rig.chain("filter", "FORWARD")
-        return
-    with pytest.raises(DataplaneError, match=r"refused table .*: no room"), rig.Rig() as felix:
-        felix.start()
-    assert not rig.rules("filter")
 
 
 def test_missing_iptables_is_an_error(tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ from pycalico.calc.messages import (
 )
 from pycalico.dataplane.drivers.choice import NftablesUnfit, choose
 from pycalico.dataplane.drivers.nft import features
-from pycalico.felix import metrics
+from pycalico.felix import nft_metrics
 from pycalico.kernel import nftexpr
 from pycalico.kernel.nfnetlink import Channel
 
@@ -305,7 +305,7 @@ def test_metrics_tell_what_is_in_the_table():
         rig.until(lambda: members() == {"10.0.0.1", "10.0.0.2"}, what="the member")
         found = {
             sample.name: sample.value
-            for metric in metrics.of_nftables(targets(felix))
+            for metric in nft_metrics.of_nftables(targets(felix))
             for sample in metric.samples
             if sample.labels == {"ip_version": "4"}
         }
@@ -314,7 +314,7 @@ def test_metrics_tell_what_is_in_the_table():
         assert found["felix_nft_maps"] == kinds.count("map")
         assert found["felix_nft_sets"] == kinds.count("set")
         assert found["felix_nft_rules"] == len(re.findall(r" comment \"cali:", table()))
-        assert found["felix_nft_transactions"] == found["felix_nft_transaction_seconds_count"] >= 2
+        assert found["felix_nft_transaction_seconds_count"] >= 2
         assert found["felix_nft_transaction_seconds_sum"] > 0
         assert found["felix_nft_refusals"] == 0
 

@@ -372,10 +372,11 @@ def test_two_nodes_come_up_and_one_takes_leave(cluster):
     assert time.monotonic() - began < 6
 
     # A killed confd and a killed BIRD come back by themselves.
-    for words in (["calico-node", "-confd"], ["bird", "-R"]):
+    for service, words in (("confd", ["calico-node", "-confd"]), ("bird", ["bird", "-R"])):
         [pid] = [pid for pid, found in w1.processes().items() if found[:2] == words]
         os.kill(pid, signal.SIGKILL)
         until(lambda: [p for p, found in w1.processes().items() if found[:2] == words and p != pid])  # noqa: B023
+        assert f"service {service} ended: signal 9" in (cluster.folder / "w1.log").read_text()
     until(lambda: [peer[5] for peer in w1.peers()] == ["Established"])
 
     # With the API away everything stays as it is; what happened meanwhile is caught up with.

@@ -50,7 +50,7 @@ def test_the_switch_loses_and_opens_nothing():
             "ip link set lo up; ip link add eth1 type veth peer name q2; ip link add eth0 type veth peer name q1"
         )
         underlay = Underlay(PODS, OUTSIDE, HOST_ADDRESSES).build()
-        stop, sent = threading.Event(), {80: [], 81: []}
+        stop, sent, steps = threading.Event(), {80: [], 81: []}, []
 
         def traffic():
             source, target = _PAIR
@@ -60,12 +60,13 @@ def test_the_switch_loses_and_opens_nothing():
                 number += 1
                 for port, probes in sent.items():
                     packet = Packet(source.ipv4[0], target.ipv4[0], "udp", 1024 + number % 60000, port)
-                    probes.append(underlay.send(source.name, packet))
+                    probes.append((time.monotonic(), underlay.send(source.name, packet)))
                 underlay.collect(_GAP_S)
 
         thread = None
         try:
             for mode in _STEPS:
+                steps.append((time.monotonic(), mode))
                 with rig.Rig(nftables_mode=mode).start(*_world()) as felix:
                     if thread is None:
                         time.sleep(0.2)
@@ -83,7 +84,12 @@ def test_the_switch_loses_and_opens_nothing():
             arrived = set(underlay.arrived)
             underlay.close()
     assert len(sent[80]) > 300
-    lost = [number for number in sent[80] if number not in arrived]
-    opened = [number for number in sent[81] if number in arrived]
-    assert not lost, f"{len(lost)} of {len(sent[80])} lost, the first after {sent[80].index(lost[0])}"
-    assert not opened, f"{len(opened)} of {len(sent[81])} came through"
+    lost = [when for when, number in sent[80] if number not in arrived]
+    opened = [when for when, number in sent[81] if number in arrived]
+    assert not lost, f"{len(lost)} of {len(sent[80])} lost, {_since(steps, lost[0])}"
+    assert not opened, f"{len(opened)} of {len(sent[81])} came through, {_since(steps, opened[0])}"
+
+
+def _since(steps, when):
+    began, mode = [step for step in steps if step[0] <= when][-1]
+    return f"the first {when - began:.3f} s after the start with {mode}"

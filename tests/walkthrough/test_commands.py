@@ -2,7 +2,7 @@
 
 import pytest
 
-from pycalico.lab.steps import walkthrough
+from pycalico.lab.chapters import walkthrough
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 

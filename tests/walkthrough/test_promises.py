@@ -42,6 +42,12 @@ CLOSED = {
     "metadata": {"name": "closed", "namespace": "default"},
     "spec": {"podSelector": {"matchLabels": {"app": "web"}}, "policyTypes": ["Ingress"]},
 }
+SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "web", "namespace": "default"},
+    "spec": {"type": "NodePort", "selector": {"app": "web"}, "ports": [{"port": 8080, "targetPort": 80}]},
+}
 NODES = [node.name for node in plan.NODES]
 ADDRESS = {node.name: node.address for node in plan.NODES}
 
@@ -60,9 +66,9 @@ def web(running):
     running.sh("k8s-m", "kubectl delete ds web", timeout_s=60)
 
 
-def fetch(running, where, address, path="/"):
+def fetch(running, where, address, path="/", port=80):
     """The body of a page; bash speaks just enough HTTP, and every machine has it."""
-    ask = f"exec 3<>/dev/tcp/{address}/80; printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"
+    ask = f"exec 3<>/dev/tcp/{address}/{port}; printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"
     answer = running.sh(where, f'timeout {5 * running.patience} bash -c "{ask}"')
     head, _, body = answer.replace("\r", "").partition("\n\n")
     assert " 200 " in head.split("\n")[0]
@@ -95,6 +101,24 @@ def test_pods_reach_the_outside_as_their_node(running, web, node):
 @pytest.mark.parametrize("node", NODES)
 def test_nodes_reach_their_pods(running, web, node):
     assert fetch(running, node, web[node][1]) == web[node][0]
+
+
+def test_a_service_leads_to_every_pod(running, web):
+    running.sh("k8s-m", "kubectl apply -f -", stdin=yaml.safe_dump(SERVICE))
+    try:
+        spec = json.loads(running.sh("k8s-m", "kubectl get service web -o json"))["spec"]
+        everybody = {name for name, _ in web.values()}
+        for where in ("k8s-m", f"pod/{web['k8s-w1'][0]}"):
+            seen = set()
+            assert within(
+                10 * running.patience,
+                lambda where=where, seen=seen: (
+                    everybody == (seen.add(fetch(running, where, spec["clusterIP"], port=8080)) or seen)
+                ),
+            ), seen
+        assert fetch(running, "k8s-m", ADDRESS["k8s-w0"], port=spec["ports"][0]["nodePort"]) in everybody
+    finally:
+        running.sh("k8s-m", "kubectl delete service web")
 
 
 def test_a_policy_closes_and_reopens_a_port_within_a_second(running, web):

@@ -4,7 +4,8 @@ Handlers are plain functions from `Request` to `Response`, so a request is answe
 brought it. A response may turn into a `Stream`, whose chunks are written as changes happen, without a task
 or queue for each watcher.
 
-Deadlines: TLS handshake and request head `HEAD_S`, body `BODY_S`, between requests `IDLE_S`.
+Deadlines: TLS handshake and request head `HEAD_S`, whole request `REQUEST_S`, between requests `IDLE_S`, or `HEAD_S` while
+the client has not shown who it is.
 Bounds: head `MAX_HEAD`, body `http1.MAX_BODY`, unread output of a stream `MAX_BEHIND` (then the stream is cut).
 """
 
@@ -22,7 +23,7 @@ from pycalico.apiserver import http1
 from pycalico.apiserver.http1 import Request
 
 HEAD_S: Final = 8.0
-BODY_S: Final = 30.0
+REQUEST_S: Final = 9.0
 IDLE_S: Final = 120.0
 MAX_HEAD: Final = 64 * 1024
 MAX_BEHIND: Final = 32 * 1024 * 1024
@@ -100,7 +101,8 @@ class Connection(asyncio.Protocol):
         self._close_after = False
         self._draining = False
         self._paused = False
-        self.deadline = time.monotonic() + HEAD_S
+        self._began = time.monotonic()
+        self.deadline = self._began + HEAD_S
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -130,7 +132,8 @@ class Connection(asyncio.Protocol):
         if self._draining:
             return
         if not self._buffer and self._request is None and self._stream is None:
-            self.deadline = time.monotonic() + HEAD_S
+            self._began = time.monotonic()
+            self.deadline = self._began + HEAD_S
         self._buffer += data
         if self._stream is None and not self._paused:
             self._advance()
@@ -167,7 +170,7 @@ class Connection(asyncio.Protocol):
         self._request = request = http1.parse_head(head)
         self._close_after = request.headers.get("connection", "").lower() == "close"
         self._need = http1.body_length(request)
-        self.deadline = time.monotonic() + BODY_S
+        self.deadline = self._began + REQUEST_S
         transport = self._transport
         if transport is not None and transport.get_extra_info("peercert"):
             request.peer = transport.get_extra_info("peercert")
@@ -194,6 +197,8 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, request: Request) -> None:
         response = self._handler(request)
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            self.deadline = time.monotonic() + HEAD_S
         transport = self._transport
         if transport is None:
             return

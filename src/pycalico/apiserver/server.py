@@ -7,6 +7,7 @@ import base64
 import contextlib
 import errno
 import os
+import resource
 import signal
 import ssl
 import time
@@ -47,6 +48,9 @@ async def serve(settings: Settings) -> None:
     Raises:
         ServerError: the directory, certificate or address cannot be used.
     """
+    # A client is a descriptor; shells start programs with few.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         objects = store.Store(settings.data, settings.history_s, settings.history_max)
     except store.StoreError as e:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-#: Answers do not wait for it: only the end of the server does.
-_POLL_S = 30.0
+from pycalico.base import http
+
 _HEADINGS = ("COMPONENT", "TIMEOUT", "LIVENESS", "READINESS", "DETAIL")
 
 
@@ -86,30 +85,16 @@ def _line(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def serve(health: Health, host: str, port: int) -> ThreadingHTTPServer:
-    """Answers ``/liveness`` and ``/readiness`` from a thread of its own. Raises OSError when the port is taken."""
+def serve(health: Health, host: str, port: int) -> http.Server:
+    """Answers ``/liveness`` and ``/readiness``. Raises OSError when the port cannot be had."""
+    checks = {"/liveness": health.is_live, "/readiness": health.is_ready}
 
-    class Handler(BaseHTTPRequestHandler):
-        timeout = 10
+    def answer(path: str) -> http.Answer:
+        check = checks.get(path)
+        if check is None:
+            return http.NOT_FOUND
+        body = health.table().encode()
+        good = check()
+        return http.Answer((200 if body else 204) if good else 503, body, "text/plain")
 
-        def do_GET(self) -> None:
-            checks = {"/liveness": health.is_live, "/readiness": health.is_ready}
-            check = checks.get(self.path.split("?")[0])
-            if check is None:
-                self.send_error(404)
-                return
-            body = health.table().encode()
-            good = check()
-            self.send_response((200 if body else 204) if good else 503)
-            self.send_header("Content-Type", "text/plain")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-            """Probes come every few seconds; they are not news."""
-
-    server = ThreadingHTTPServer((host, port), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(_POLL_S,), daemon=True, name="health").start()
-    return server
+    return http.Server(host, port, answer, "health")

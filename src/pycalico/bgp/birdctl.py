@@ -302,7 +302,10 @@ def parse_routes(lines: Iterable[str]) -> list[Route]:
 def _connect(family: int, paths: Sequence[str], timeout_s: float) -> socket.socket:
     cause = ""
     for path in paths:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            raise BirdError(f"no socket to ask BIRDv{family} with: {_reason(error)}") from error
         connection.settimeout(timeout_s)
         try:
             connection.connect(path)

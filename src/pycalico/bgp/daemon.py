@@ -51,7 +51,9 @@ def _read(program: str, main_file: Path) -> None:
         )
     except FileNotFoundError as error:
         raise Missing(f"{program} is not installed: install the package bird") from error
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except OSError as error:
+        raise Refused(f"cannot run {program} -p: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
         raise Refused(f"{program} -p: {error}") from error
     if run.returncode != 0:
         said = " / ".join((run.stderr or run.stdout).split("\n")[:3]).strip(" /")

@@ -17,7 +17,7 @@ _SYMBOL = re.compile(r"[A-Za-z0-9._-]+")
 #: Kernel interface names and BIRD's shell patterns over them.
 _INTERFACE = re.compile(r"[A-Za-z0-9._:@+=*?-]{1,64}")
 #: BIRD keeps a password in 80 bytes (the kernel's limit for TCP MD5 keys).
-_PASSWORD = re.compile(r"[^\"\\\x00-\x1f\x7f-\x9f]{1,80}")
+_PASSWORD = re.compile(r"[^\"\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,80}")
 _STANDARD = re.compile(r"(\d{1,5}):(\d{1,5})")
 _LARGE = re.compile(r"(\d{1,10}):(\d{1,10}):(\d{1,10})")
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
@@ -104,7 +104,7 @@ def interface_pattern(text: str) -> str | None:
 
 
 def password(text: str) -> str | None:
-    """None for what BIRD's grammar cannot hold (quotes, backslashes, control characters, over 80 bytes)."""
+    """None for what BIRD's grammar cannot hold (quotes, backslashes, what ends a line, over 80 bytes)."""
     return text if _PASSWORD.fullmatch(text) and len(text.encode()) <= 80 else None
 
 

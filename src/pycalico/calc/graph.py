@@ -114,12 +114,16 @@ class CalcGraph:
             counted = _COUNTED.get(key.kind)
             if counted:
                 kinds[counted] += 1
-        endpoints, selectors, evaluations = self._sets.index_counts()
+        index = self._sets.index
+        endpoints, selectors = index.sizes()
         return {
             **kinds,
             "index_endpoints": endpoints,
             "index_selectors": selectors,
-            "index_evaluations": evaluations,
+            "index_slow_selectors": index.slow_selectors,
+            "index_hits": index.hits,
+            "index_misses": index.misses,
+            **{f"searches_{how}": count for how, count in index.searches.items()},
             "local_endpoints": self._policies.local_endpoints,
             "local_policies": self._policies.active_policies,
         }

@@ -82,7 +82,10 @@ class LabelIndex(Generic[Item, Match]):
         self._wanting_value: dict[tuple[str, str], dict[Match, None]] = {}
         self._wanting_key: dict[str, dict[Match, None]] = {}
         self._wanting_anything: dict[Match, None] = {}
-        self.evaluations = 0
+        #: How often a selector was held against labels: in vain, and with a match.
+        self.misses = self.hits = 0
+        #: How the items for a new selector were found, and how often.
+        self.searches = {"all": 0, "label": 0, "value": 0, "values": 0}
 
     def items_of(self, match: Match) -> Iterable[Item]:
         return self._matching.get(match, {}).keys()
@@ -94,6 +97,11 @@ class LabelIndex(Generic[Item, Match]):
     def sizes(self) -> tuple[int, int]:
         """How many items and how many selectors."""
         return len(self._items), len(self._selectors)
+
+    @property
+    def slow_selectors(self) -> int:
+        """Selectors that every item is held against."""
+        return len(self._wanting_anything)
 
     def __contains__(self, item: Item) -> bool:
         return item in self._items
@@ -159,8 +167,9 @@ class LabelIndex(Generic[Item, Match]):
             self._with_value.setdefault((key, value), {})[item] = None
             self._with_key.setdefault(key, {})[item] = None
         candidates = self._candidates(effective)
-        self.evaluations += len(candidates)
         now = {match for match in candidates if self._selectors[match].matches(effective)}
+        self.hits += len(now)
+        self.misses += len(candidates) - len(now)
         for match in record.matches - now:
             self._matching[match].pop(item, None)
             yield match, item, False
@@ -192,13 +201,15 @@ class LabelIndex(Generic[Item, Match]):
             place[match] = None
         events = []
         searched = list(self._searched(need))
-        self.evaluations += len(searched)
+        self.searches[_search(need)] += 1
         for item in searched:
             record = self._items[item]
             if selector.matches(record.effective):
                 record.matches.add(match)
                 matching[item] = None
                 events.append((match, item, True))
+        self.hits += len(events)
+        self.misses += len(searched) - len(events)
         return events
 
     def discard(self, match: Match) -> list[tuple[Match, Item, bool]]:
@@ -227,6 +238,14 @@ class LabelIndex(Generic[Item, Match]):
         if values is None:
             return self._with_key.get(key, {})
         return {item: None for value in values for item in self._with_value.get((key, value), ())}
+
+
+def _search(need: Need | None) -> str:
+    if need is None:
+        return "all"
+    if need[1] is None:
+        return "label"
+    return "value" if len(need[1]) == 1 else "values"
 
 
 def _drop(index: dict[Place, dict[Item, None]], place: Place, item: Item) -> None:

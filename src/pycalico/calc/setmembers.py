@@ -46,9 +46,10 @@ class SetMembers:
         self._slices: dict[Key, tuple[str, frozenset[str], frozenset[str]]] = {}
         self._of_service: dict[str, dict[Key, None]] = {}
 
-    def index_counts(self) -> tuple[int, int, int]:
-        """Endpoints and network sets, selectors followed, and how often one was held against the other."""
-        return (*self._index.sizes(), self._index.evaluations)
+    @property
+    def index(self) -> LabelIndex[Key, str]:
+        """Endpoints and network sets, and the selectors held against them."""
+        return self._index
 
     # ---- sets
 

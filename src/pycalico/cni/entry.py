@@ -13,7 +13,7 @@ import msgspec
 from pycalico import CALICO_VERSION
 from pycalico.api.v3.workloadendpoint import WorkloadEndpoint
 from pycalico.cni import deadline, logfile, netconf
-from pycalico.cni.errors import INTERNAL, STARTUP, CNIError
+from pycalico.cni.errors import INTERNAL, CNIError
 from pycalico.cni.invocation import HasRest, Invocation, OneCall, Stores
 from pycalico.cni.netconf import SPEC_VERSION, SUPPORTED_VERSIONS, Arguments
 from pycalico.datastore.errors import DatastoreError
@@ -32,14 +32,20 @@ Delete = Callable[[Invocation], None]
 
 
 class Plugin(msgspec.Struct, frozen=True):
-    """One of the two plugins; ``collect`` is GC, ``test`` is what ``-t`` runs."""
+    """One of the two plugins; ``collect`` is GC, ``test`` and ``upgrade`` are what ``-t`` and ``-upgrade`` run.
+
+    ``title`` and ``about`` are what it calls itself in its usage and to a person.
+    """
 
     name: str
+    title: str
+    about: str
     add: Add
     delete: Delete
     status: Callable[[Invocation], None]
     collect: Callable[[Invocation], None]
     test: Callable[[Invocation], None] | None = None
+    upgrade: Callable[[], int] | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -52,7 +58,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 def main(plugin: Plugin) -> None:
     """The program: ``-v``, ``-t``, or a CNI call from the environment and stdin. Exit code 0 or 1."""
-    answer = _by_flags(plugin, sys.argv[1:], os.environ)
+    answer = _by_flags(plugin, sys.argv[1:])
     if answer is None:
         deadline.of_process(_CALL_S)
         given = sys.stdin.buffer.read() if os.environ.get("CNI_COMMAND", "") not in ("", "VERSION") else b""
@@ -64,19 +70,36 @@ def main(plugin: Plugin) -> None:
     sys.exit(answer.code)
 
 
-def _by_flags(plugin: Plugin, flags: list[str], environ: Mapping[str, str]) -> Answer | None:
-    if not flags:
+def _by_flags(plugin: Plugin, words: list[str]) -> Answer | None:
+    """What flags ask for; None where there are none, and a call of the protocol is meant."""
+    if not words:
         return None
-    if flags in (["-v"], ["--v"]):
-        return Answer(output=f"{CALICO_VERSION}\n".encode())
+    from pycalico.base import goflags  # noqa: PLC0415 - runtimes give none
+
+    flags = [goflags.Flag("v", "Display version")]
+    if plugin.upgrade is not None:
+        flags.insert(0, goflags.Flag("upgrade", "Upgrade from host-local"))
+    if plugin.test is not None:
+        flags.insert(0, goflags.Flag("t", "Test datastore connection"))
+    usage = f"Usage of {plugin.title}:\n{goflags.usage(flags)}"
     try:
-        if flags == ["-t"] and plugin.test is not None:
+        switches = goflags.parse(flags, words).switches
+    except goflags.Help:
+        return Answer(remark=usage)
+    except goflags.BadFlag as error:
+        return Answer(2, remark=f"{error}\n{usage}")
+    if "v" in switches:
+        return Answer(output=f"{CALICO_VERSION}\n".encode())
+    if "upgrade" in switches and plugin.upgrade is not None:
+        return Answer(plugin.upgrade())
+    if "t" in switches and plugin.test is not None:
+        try:
             config = netconf.parse_config(sys.stdin.buffer.read())
-            plugin.test(Invocation(config, Arguments("", "", "", "", ""), {}, environ, OneCall()))
-            return Answer()
-    except (CNIError, DatastoreError) as error:
-        return _refusal(error)
-    return _refusal(CNIError(f"failed to parse CLI flags: {' '.join(flags)}", STARTUP))
+            plugin.test(Invocation(config, Arguments("", "", "", "", ""), {}, os.environ, OneCall()))
+        except (CNIError, DatastoreError) as error:
+            return _refusal(error)
+        return Answer()
+    return None
 
 
 def answered(
@@ -108,7 +131,8 @@ def _call(
     command = environ.get("CNI_COMMAND", "")
     if not command:
         # A person ran the plugin by hand: say what it is, on stderr as runtimes read stdout.
-        return Answer(remark=f"CNI {plugin.name} plugin {CALICO_VERSION}")
+        versions = ", ".join(SUPPORTED_VERSIONS)
+        return Answer(remark=f"{plugin.about} {CALICO_VERSION}\nCNI protocol versions supported: {versions}")
     if command == "VERSION":
         return _object({"cniVersion": SPEC_VERSION, "supportedVersions": list(SUPPORTED_VERSIONS)})
     arguments = netconf.parse_arguments(environ)

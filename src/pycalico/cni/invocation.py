@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from pycalico.cni import hostlock, netconf
 from pycalico.cni.errors import CNIError
+from pycalico.cni.launcher import LOST
 from pycalico.cni.netconf import Arguments, NetConf
 from pycalico.datastore.client import Client
 from pycalico.datastore.config import from_environment
@@ -57,6 +58,11 @@ class Invocation:
         self.environ, self.stores = environ, stores
         self.netns = netns or arguments.netns
         self._client: Client | None = None
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether an agent took this call and died of it, or nearly: what it did is not known."""
+        return LOST.decode() in self.environ
 
     @property
     def client(self) -> Client:

@@ -17,6 +17,8 @@ def add(call: Invocation) -> dict[str, Any]:
     """Assigns addresses; they carry their block's prefix length. Raises CNIError."""
     readiness.await_nodename(call.config)
     node = netconf.node_name(call.config)
+    if call.is_repeated:
+        addresses.release(call)
     wish = addresses.wish_of(call.config, call.arguments)
     assigned = addresses.assign(call, node, wish)
     return result.render(call.config.cniVersion, assigned)
@@ -45,10 +47,17 @@ def upgrade(directory: Path = _HOST_LOCAL) -> int:
     return 1
 
 
-PLUGIN = entry.Plugin("calico-ipam", add, delete, readiness.status, collection.collect)
+PLUGIN = entry.Plugin(
+    "calico-ipam",
+    "calico-ipam",
+    "Calico CNI IPAM",
+    add,
+    delete,
+    readiness.status,
+    collection.collect,
+    upgrade=upgrade,
+)
 
 
 def main() -> None:
-    if sys.argv[1:] in (["-upgrade"], ["--upgrade"]):
-        sys.exit(upgrade())
     entry.main(PLUGIN)

@@ -15,18 +15,23 @@ VERSION = ""
 SOCKET = b"/var/run/calico/cni-agent.sock"
 #: As long as a runtime waits at most; an agent that hangs must not keep it.
 PATIENCE_S = 85.0
+#: Tells the plugin that an agent took the call and was lost with it: some of the work may be done.
+LOST = b"PYCALICO_CNI_AGENT_LOST"
 _DECLINED = 255
 _CHUNK = 1 << 16
 
 
 def ask(name: str, given: bytes) -> tuple[int, bytes, bytes] | None:
-    """The agent's answer (code, output, remark); None where there is no agent for this call."""
+    """The agent's answer (code, output, remark); None where there is no agent for this call, or none any more."""
     import _socket  # noqa: PLC0415 - not needed where there is nothing to ask
 
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     connection.settimeout(PATIENCE_S)
     try:
         connection.connect(SOCKET)
+    except OSError:
+        return None
+    try:
         variables = b"".join(key + b"=" + value + b"\0" for key, value in posix.environ.items())
         sizes = b"%d %d\n" % (len(variables), len(given))
         call = b"cni 1 " + VERSION.encode() + b" " + name.encode() + b" " + sizes + variables + given
@@ -40,6 +45,8 @@ def ask(name: str, given: bytes) -> tuple[int, bytes, bytes] | None:
         while len(rest) < output + remark:
             rest += _more(connection)
     except (OSError, ValueError):
+        # The plugin is to find this among its variables, which os takes from here.
+        posix.environ[LOST] = b"1"
         return None
     return None if code == _DECLINED else (code, rest[:output], rest[output:])
 

@@ -195,9 +195,12 @@ def node_name(config: NetConf) -> str:
 
 
 def environment_of(config: NetConf, environ: Mapping[str, str]) -> dict[str, str]:
-    """The datastore's variables: the conflist's values over those of the process."""
+    """The datastore's variables: the conflist's values over those of the process.
+
+    Where neither names the datastore's type, the endpoints of an etcd decide (`datastore.config`), as in calico-etcd.yaml.
+    """
     values = {
-        "DATASTORE_TYPE": config.datastore_type or environ.get("DATASTORE_TYPE", "") or "kubernetes",
+        "DATASTORE_TYPE": config.datastore_type,
         "ETCD_ENDPOINTS": config.etcd_endpoints,
         "ETCD_DISCOVERY_SRV": config.etcd_discovery_srv,
         "ETCD_KEY_FILE": config.etcd_key_file,

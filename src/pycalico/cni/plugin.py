@@ -125,6 +125,8 @@ class Call:
             wishes = podwishes.parse(pod.annotations, self._namespace_annotations(), config)
         elif arguments.is_kubernetes is False and config.policy.type == "k8s":
             raise CNIError("policy type k8s needs K8S_POD_NAME and K8S_POD_NAMESPACE in CNI_ARGS")
+        if self.invocation.is_repeated:
+            self._release(wishes)
         assigned = self._addresses(wishes, existing)
         try:
             endpoint = self._endpoint(assigned, wishes)
@@ -430,7 +432,9 @@ def test(invocation: Invocation) -> None:
         raise CNIError("data store connection failed", 100, str(error)) from error
 
 
-PLUGIN = entry.Plugin("calico", add, delete, readiness.status, collection.collect, test)
+PLUGIN = entry.Plugin(
+    "calico", "Calico", "Calico CNI plugin", add, delete, readiness.status, collection.collect, test=test
+)
 
 
 def main() -> None:

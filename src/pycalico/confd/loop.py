@@ -108,8 +108,9 @@ class Loop:
                         self.status.failure = ""
                     except (daemon.Refused, OSError, UnknownNode) as error:
                         due = time.monotonic() + retry.next_delay_s()
-                        self.status.failure = str(error)
-                        self._tell([*self._problems, str(error)])
+                        said = self._said(error)
+                        self.status.failure = said
+                        self._tell([*self._problems, said])
                 in_s = [self._reloader.run(), self._openings.run()]
                 self._reload_in_s = min((value for value in in_s if value is not None), default=None)
                 self._write_status()
@@ -254,6 +255,11 @@ class Loop:
         if self._patience_ends is None:
             self._patience_ends = time.monotonic() + _PATIENCE_S
         return time.monotonic() >= self._patience_ends
+
+    def _said(self, error: Exception) -> str:
+        if not isinstance(error, OSError) or not error.strerror:
+            return str(error)
+        return f"cannot write {error.filename or self._directory.path}: {error.strerror}"
 
     def _tell(self, problems: list[str]) -> None:
         """Each problem once, until it goes and comes back."""

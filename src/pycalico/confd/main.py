@@ -37,9 +37,7 @@ def run(directory: str = DEFAULT_DIRECTORY, *, once: bool = False, keep_stage: b
     base_log.configure("confd", "info" if level.lower() == "none" else level)
     try:
         loop = _loop(Path(directory), environ, keep_stage=keep_stage)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            # In a thread of its own: the handler may have interrupted this one while it holds the loop's lock.
-            signal.signal(number, lambda *_: threading.Thread(target=loop.stop, daemon=True).start())
+        _stop_on_signals(loop)
         if once:
             loop.run_once()
         else:
@@ -49,6 +47,22 @@ def run(directory: str = DEFAULT_DIRECTORY, *, once: bool = False, keep_stage: b
         log.critical("%s", error)
         return 1
     return 0
+
+
+def _stop_on_signals(loop: Loop) -> None:
+    """In a thread of its own: the handler may have interrupted the main one while that holds the loop's lock.
+
+    It is there before it is needed, since at the end of memory no thread starts.
+    """
+    heard, told = os.pipe()
+
+    def stop() -> None:
+        os.read(heard, 1)
+        loop.stop()
+
+    threading.Thread(target=stop, name="stop", daemon=True).start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os.write(told, b"."))
 
 
 def settings_of(environ: Mapping[str, str]) -> Settings:

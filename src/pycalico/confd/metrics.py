@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping
 
 log = logging.getLogger(__name__)
@@ -20,31 +19,15 @@ def serve(environ: Mapping[str, str], text: Callable[[], str]) -> int:
     if not (wanted.isascii() and wanted.isdigit() and int(wanted) <= 0xFFFF):
         log.error("CONFD_PROMETHEUSMETRICSPORT %r is no port number; there are no metrics", wanted)
         return 0
-    # Most nodes have no use for a server, and its modules take memory.
-    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer  # noqa: PLC0415
+    from pycalico.base import http  # noqa: PLC0415 - most nodes have no use for a server
 
-    class Handler(BaseHTTPRequestHandler):
-        timeout = 10
-
-        def do_GET(self) -> None:
-            if self.path.split("?")[0] != "/metrics":
-                self.send_error(404)
-                return
-            body = text().encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-            """Scrapes come every few seconds; they are not news."""
+    def answer(path: str) -> http.Answer:
+        if path != "/metrics":
+            return http.NOT_FOUND
+        return http.Answer(200, text().encode(), "text/plain; version=0.0.4; charset=utf-8")
 
     try:
-        server = ThreadingHTTPServer((host, int(wanted)), Handler)
+        return http.Server(host, int(wanted), answer, "metrics").port
     except OSError as error:
         log.error("no metrics: cannot listen on %s:%s: %s", host, wanted, error.strerror)
         return 0
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True, name="metrics").start()
-    return int(server.server_address[1])

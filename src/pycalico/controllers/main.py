@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
 import os
@@ -17,6 +16,7 @@ from typing import cast
 
 from pycalico import CALICO_VERSION
 from pycalico.api.v3.kubecontrollersconfiguration import KubeControllersConfiguration
+from pycalico.base import goflags
 from pycalico.base import log as logs
 from pycalico.controllers import statusfile
 from pycalico.controllers.clusterinformation import ensure_initialized
@@ -44,6 +44,10 @@ _AGENT = "calico-kube-controllers"
 #: A renewal that takes longer than this is worth another try.
 _ELECTION_READ_S = 3.0
 _LOOK_S = 0.2
+_FLAGS = (
+    goflags.Flag("status-file", "File to write status information to", "string", statusfile.DEFAULT_FILE),
+    goflags.Flag("version", "Display version"),
+)
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -165,21 +169,21 @@ def lease_namespace(environ: Mapping[str, str]) -> str:
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> int:
-    parser = argparse.ArgumentParser(prog="kube-controllers", description="Calico's controllers.")
-    parser.add_argument("-version", "--version", action="store_true", help="Display version")
-    parser.add_argument(
-        "-status-file",
-        "--status-file",
-        default=statusfile.DEFAULT_FILE,
-        help="File to write status information to",
-    )
-    options = parser.parse_args(arguments)
-    if options.version:
+    usage = f"Usage of kube-controllers:\n{goflags.usage(_FLAGS)}"
+    try:
+        options = goflags.parse(_FLAGS, arguments)
+    except goflags.Help:
+        print(usage, file=sys.stderr)
+        return 0
+    except goflags.BadFlag as error:
+        print(f"{error}\n{usage}", file=sys.stderr)
+        return 2
+    if "version" in options.switches:
         print(CALICO_VERSION)
         return 0
     logs.configure("kube-controllers", "info")
     try:
-        program = Program(environ, options.status_file)
+        program = Program(environ, options.texts["status-file"])
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: program.stop())
         return program.run()

@@ -25,6 +25,7 @@ from pycalico.dataplane.drivers.routes import Ownership, Routes
 from pycalico.dataplane.drivers.settings import Setting, Settings
 from pycalico.dataplane.drivers.status_files import StatusFiles
 from pycalico.dataplane.drivers.tunnels import Tunnel, Tunnels
+from pycalico.dataplane.drivers.xtables_lock import XtablesLock
 from pycalico.dataplane.managers.native_sets import NativeSetWishes
 from pycalico.dataplane.managers.plane import TABLES, MTUs, Plane, Sets, SetWishes
 from pycalico.dataplane.managers.vxlan import cluster_protocol
@@ -47,6 +48,7 @@ class Assembly(msgspec.Struct):
     """All that the engine drives. ``tables`` and ``routes`` are in no order of writing: that is ``stages``.
 
     ``natives`` are nftables' tables; where there are any, ``tables`` and ``sets``, which are iptables', are empty.
+    ``note`` is of the choice between them, ``remark`` tells what else is not as asked for.
     """
 
     planes: list[Plane]
@@ -63,6 +65,8 @@ class Assembly(msgspec.Struct):
     cleaner: ConntrackCleaner
     backend: str
     note: str
+    lock: XtablesLock | None
+    remark: str
 
     @property
     def rules(self) -> list[Reconciler[Any, Any, Any]]:
@@ -91,6 +95,7 @@ def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs) -> Ass
     chosen = choice.choose(config.nftables_mode, wanted)
     config = config.for_nftables() if chosen.native else config
     variant = "nftables" if chosen.native else backend.choose(config.iptables_backend, wanted)
+    lock = _lock(config) if variant == "legacy" else None
     generation = Generation()
     channels = ExitStack()
     channels.callback(generation.close)
@@ -127,7 +132,9 @@ def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs) -> Ass
             chains, set_wishes = _use_nftables(context, generation, natives, channels)
         else:
             options = Options(
-                config.chain_insert_mode.lower() == "insert", _wait(config, variant, found.restore_waits)
+                config.chain_insert_mode.lower() == "insert",
+                _wait(config, variant, found.restore_waits),
+                lock,
             )
             chains, set_wishes = _use_iptables(context, variant, options, tables, sets)
         plane = _plane(context, interfaces, mtus, cleaner, tunnel_links, settings, chains, set_wishes)
@@ -162,7 +169,19 @@ def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs) -> Ass
         cleaner,
         variant,
         chosen.note,
+        lock,
+        _wireguard_remark(config),
     )
+
+
+def _wireguard_remark(config: DataplaneConfig) -> str:
+    """The rules are as with it; the device and its routes are not made."""
+    if not (config.wireguard or config.wireguard_v6):
+        return ""
+    lacks = features.wireguard()
+    note = f"WireGuard is off: {f'the kernel lacks it ({lacks})' if lacks else 'its device is not supported yet'}"
+    log.warning("%s", note)
+    return note
 
 
 def _use_nftables(
@@ -249,10 +268,20 @@ def _wants(reconciler: Reconciler[Any, Any, Any]) -> Callable[[Any], bool]:
     return lambda key: key in reconciler.delta.wanted
 
 
+def _lock(config: DataplaneConfig) -> XtablesLock:
+    return XtablesLock(
+        config.iptables_lock_file, _lock_timeout_s(config), config.iptables_lock_probe_interval_s
+    )
+
+
+def _lock_timeout_s(config: DataplaneConfig) -> float:
+    return config.iptables_lock_timeout_s if config.iptables_lock_timeout_s > 0 else _LOCK_TIMEOUT_S
+
+
 def _wait(config: DataplaneConfig, variant: str, supported: bool) -> tuple[str, ...]:
     """The nft variant has no lock to wait for."""
     if variant == "nft" or not supported:
         return ()
-    timeout_s = config.iptables_lock_timeout_s if config.iptables_lock_timeout_s > 0 else _LOCK_TIMEOUT_S
+    timeout_s = _lock_timeout_s(config)
     interval_us = int(config.iptables_lock_probe_interval_s * 1_000_000)
     return ("--wait", str(int(timeout_s)), "--wait-interval", str(interval_us))

@@ -73,6 +73,7 @@ class DataplaneConfig(msgspec.Struct, frozen=True, kw_only=True):
     floating_ips: bool = False
     iptables_lock_timeout_s: float = 0.0
     iptables_lock_probe_interval_s: float = 0.05
+    iptables_lock_file: str = "/run/xtables.lock"
     feature_overrides: dict[str, bool] = {}
     """FeatureDetectOverride: SNATFullyRandom, MASQFullyRandom, RestoreSupportsLock, ..."""
 

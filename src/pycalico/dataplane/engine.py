@@ -12,10 +12,12 @@ from typing import Any, cast
 
 import msgspec
 
+from pycalico.base.distribution import Distribution
 from pycalico.calc.messages import InSync, Message, WorkloadEndpointID
 from pycalico.dataplane import mtu, schedule
 from pycalico.dataplane.assembly import Assembly, assemble
 from pycalico.dataplane.config import DataplaneConfig
+from pycalico.dataplane.drivers import witness
 from pycalico.dataplane.drivers.chains import OUR_CHAIN
 from pycalico.dataplane.drivers.choice import NftablesUnfit
 from pycalico.dataplane.drivers.iptables import BUILT_IN, Table
@@ -78,6 +80,17 @@ class Status(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+class Counts:
+    """For metrics: sizes of batches, seconds of applications, and messages by class."""
+
+    def __init__(self) -> None:
+        self.message_batches = Distribution()
+        self.interface_batches = Distribution()
+        self.address_batches = Distribution()
+        self.applications = Distribution()
+        self.messages: dict[str, int] = {}
+
+
 class Dataplane:
     """Give it messages with `put` from any thread and run `run` in a thread of its own.
 
@@ -108,13 +121,12 @@ class Dataplane:
         self._managers: list[Manager] = []
         self._handlers: dict[type, list[Callable[[Any], object]]] = {}
         self._fresh_until: dict[str, float] = {}
+        self._addresses: dict[str, frozenset[str]] = {}
         self._host_mtu = 0
         self._next_host_check_s = time.monotonic() + _HOST_CHECK_S
         self._status = Status(False, False, 0.0, 0.0, 0, 0, 0.0, ())
         self.assembly: Assembly | None = None
-        #: Seconds of all applications; batches of messages and of interface changes, as (batches, content).
-        self.applied_s = 0.0
-        self.message_batches = self.interface_batches = (0, 0)
+        self.counts = Counts()
 
     # ---- from other threads
 
@@ -226,7 +238,9 @@ class Dataplane:
                 if stop.wait(_UNFIT_WAIT_S):
                     return None
                 continue
-            self._status = msgspec.structs.replace(self._status, backend=made.backend, note=made.note)
+            self._status = msgspec.structs.replace(
+                self._status, backend=made.backend, note=_joined(made.note, made.remark)
+            )
             return made
 
     def _links(self) -> list[Any]:
@@ -296,9 +310,9 @@ class Dataplane:
                 lost, self._lost_events = self._lost_events, False
                 changes, self._table_changes = self._table_changes, {}
             if batch:
-                self.message_batches = _one_more(self.message_batches, len(batch))
+                self.counts.message_batches.add(len(batch))
             if names:
-                self.interface_batches = _one_more(self.interface_batches, len(names))
+                self._count_interfaces(names)
                 self._take_interfaces(names)
             for route, present in events:
                 self._take_route(route, present)
@@ -317,7 +331,21 @@ class Dataplane:
             except Exception as error:  # noqa: BLE001 - one manager's trouble must not stop the others
                 log.error("%s cannot follow the last messages: %s", type(manager).__name__, error)
 
+    def _count_interfaces(self, names: set[str]) -> None:
+        self.counts.interface_batches.add(len(names))
+        readdressed = 0
+        for name in names:
+            found = self._interfaces.get(name)
+            addresses = frozenset(found.addresses) if found else frozenset()
+            if addresses != self._addresses.get(name, frozenset()):
+                readdressed += 1
+                self._addresses[name] = addresses
+        if readdressed:
+            self.counts.address_batches.add(readdressed)
+
     def _handle(self, message: Message) -> None:
+        name = type(message).__name__
+        self.counts.messages[name] = self.counts.messages.get(name, 0) + 1
         if isinstance(message, InSync):
             self._saw_in_sync = True
         for handler in self._handlers.get(type(message), ()):
@@ -422,7 +450,7 @@ class Dataplane:
         if not self.assembly.leftovers.done and all(item.in_sync for item in self.assembly.rules):
             self.assembly.leftovers.run(now_s)
         took_s = time.monotonic() - started
-        self.applied_s += took_s
+        self.counts.applications.add(took_s)
         first = not self._status.started
         self._status = msgspec.structs.replace(
             self._status,
@@ -438,8 +466,22 @@ class Dataplane:
                 self.assembly.backend if self.assembly.natives else f"iptables {self.assembly.backend}"
             )
             log.info("first application done in %.3f s with %s", took_s, with_what)
+            self._ask_witness()
             if self._on_in_sync:
                 self._on_in_sync()
+
+    def _ask_witness(self) -> None:
+        """Of each IP family once: a wrong choice of iptables would show nowhere else."""
+        assert self.assembly is not None  # noqa: S101
+        tables = [cast("Table", item.target) for item in self.assembly.tables]
+        raw = {table.programs for table in tables if table.name == "raw"}
+        for programs in sorted(raw, key=lambda each: each.family):
+            complaint = witness.complaint(programs)
+            if complaint:
+                log.error("%s", complaint)
+                self._status = msgspec.structs.replace(
+                    self._status, note=_joined(self._status.note, complaint)
+                )
 
     def _raise_for_iptables(self) -> None:
         """The table has tried many times already: a fresh process may do better, and must not claim to be well."""
@@ -476,8 +518,8 @@ class Dataplane:
         return tuple(found)
 
 
-def _one_more(batches: tuple[int, int], size: int) -> tuple[int, int]:
-    return batches[0] + 1, batches[1] + size
+def _joined(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
 
 
 def _at_once(workers: ThreadPoolExecutor, jobs: Sequence[Job]) -> list[bool]:

@@ -16,6 +16,7 @@ from pycalico.api.v3.felixconfiguration import FelixConfiguration
 from pycalico.api.v3.ippool import IPPool
 from pycalico.api.v3.node import Node
 from pycalico.base import health, heap
+from pycalico.base.distribution import Distribution
 from pycalico.calc import felixconfig, messages
 from pycalico.calc.graph import KINDS, KUBERNETES_KINDS, CalcGraph, tunnel_parameters
 from pycalico.calc.network import node_facts
@@ -56,20 +57,22 @@ class Stopped(Exception):
         self.code = code
 
 
-class Stopwatch:
-    """``count`` updates took ``seconds`` in all."""
+class Calculation:
+    """Seconds per update, batch by batch, and how often the datastore was read."""
 
     def __init__(self) -> None:
-        self.count = 0
-        self.seconds = 0.0
+        self.times = Distribution()
+        self.resyncs = 0
+        self._count = 0
         self._began_s = 0.0
 
     def begin(self, count: int) -> None:
-        self.count += count
+        self._count = count
         self._began_s = time.monotonic()
 
     def end(self) -> None:
-        self.seconds += time.monotonic() - self._began_s
+        if self._count:
+            self.times.add((time.monotonic() - self._began_s) / self._count)
 
 
 class Agent:
@@ -83,7 +86,7 @@ class Agent:
         self.parameters = self._weigh({}, {})
         self.hostname = self.parameters["FelixHostname"] or _hostname(environ)
         self._health = health.Health()
-        self.calculation = Stopwatch()
+        self.calculation = Calculation()
         self._dataplane: Dataplane | None = None
         self._dataplane_failure: BaseException | None = None
         self._config = from_environment(environ)
@@ -142,17 +145,24 @@ class Agent:
         self._dataplane = Dataplane(config, on_alive=self._dataplane_alive)
         self._health.report(_STARTUP, ready=True)
         if self.parameters["PrometheusMetricsEnabled"]:
-            from pycalico.felix import metrics  # noqa: PLC0415 - costs 20 ms where nobody asks for it
-
-            metrics.serve(self.parameters, self.hostname, graph, self._dataplane, self.calculation)
+            self._serve_metrics(graph, self._dataplane)
         threading.Thread(target=self._run_dataplane, name="dataplane", daemon=True).start()
         syncer = Syncer(client, [WatchSpec(kind) for kind in self._kinds()])
         syncer.start()
+        self.calculation.resyncs += 1
         threading.Thread(target=self._wake_when_stopped, args=(syncer,), name="stop", daemon=True).start()
         try:
             self._follow(syncer, graph, self._dataplane, encapsulation)
         finally:
             syncer.stop()
+
+    def _serve_metrics(self, graph: CalcGraph, dataplane: Dataplane) -> None:
+        from pycalico.felix import exposition, metrics  # noqa: PLC0415 - costs 20 ms where nobody asks for it
+
+        errors = metrics.ErrorCounter()
+        logging.getLogger().addHandler(errors)
+        felix = metrics.FelixCollector(self.hostname, graph, dataplane, self.calculation, errors)
+        exposition.serve(self.parameters, felix)
 
     def _kinds(self) -> list[type]:
         kinds = [

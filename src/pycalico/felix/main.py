@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 import threading
+from typing import NoReturn
 
-from pycalico import CALICO_VERSION
+from pycalico import CALICO_VERSION, __version__
 from pycalico.base import heap
 from pycalico.base.log import configure
 from pycalico.datastore.errors import DatastoreError
@@ -19,15 +20,35 @@ from pycalico.felix.parameters import DEFAULT_FILE, ParameterError
 log = logging.getLogger(__name__)
 
 
+_USAGE = "Usage:\n  calico-felix [options]"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses as upstream does: what is wrong, the usage, exit code 1."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.exit(f"calico-felix: {message}\n{_USAGE}")
+
+    def format_help(self) -> str:
+        return (
+            f"The policy and routing agent of a node.\n\n{_USAGE}\n\nOptions:\n"
+            f"  -c --config-file=<filename>  Config file to load [default: {DEFAULT_FILE}].\n"
+            "  --version                    Print the version and exit.\n"
+        )
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="calico-felix", description="The policy and routing agent of a node."
-    )
-    parser.add_argument(
-        "-c", "--config-file", default=DEFAULT_FILE, metavar="FILE", help="default: %(default)s"
-    )
-    parser.add_argument("--version", action="version", version=CALICO_VERSION)
-    sys.exit(run(parser.parse_args().config_file))
+    parser = _Parser(prog="calico-felix")
+    parser.add_argument("-c", "--config-file", default=DEFAULT_FILE)
+    parser.add_argument("--version", action="store_true")
+    options = parser.parse_args()
+    if options.version:
+        # Upstream's lines, which scripts cut at the colon; what is not Calico's own is pycalico's.
+        print(
+            f"Version:            {CALICO_VERSION}\nFull git commit ID: pycalico {__version__}\nBuild date:         \n"
+        )
+        sys.exit(0)
+    sys.exit(run(options.config_file))
 
 
 def run(config_file: str = DEFAULT_FILE) -> int:

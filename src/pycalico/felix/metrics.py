@@ -1,52 +1,76 @@
-"""Prometheus metrics under upstream's names, read from the running parts at each scrape.
-
-Counters are shown with upstream's names, which lack the ``_total`` that newer clients put behind them.
-"""
+"""Prometheus metrics under upstream's names, read from the running parts at each scrape."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import resource
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from prometheus_client import start_http_server
 from prometheus_client.core import GaugeMetricFamily, SummaryMetricFamily
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import REGISTRY, Collector
+from prometheus_client.registry import Collector
 
+from pycalico.base.distribution import Distribution
 from pycalico.calc.graph import CalcGraph
 from pycalico.dataplane.drivers.ipsets import IPSets
 from pycalico.dataplane.drivers.iptables import Table
 from pycalico.dataplane.drivers.nft.table import NftTable
+from pycalico.dataplane.drivers.routes import Routes
 from pycalico.dataplane.engine import Dataplane
-from pycalico.felix.parameters import Parameters
-from pycalico.kernel.command import TALLIES, Tally
+from pycalico.felix import nft_metrics
+from pycalico.kernel.command import TALLIES, TIMES, Tally
 
 log = logging.getLogger(__name__)
 
 Labelled = list[tuple[list[str], float]]
 
 
-_NFTABLES: tuple[tuple[str, str, Callable[[NftTable], float]], ...] = (
-    ("felix_nft_chains", "Chains of ours.", lambda table: table.held.chains),
-    ("felix_nft_rules", "Rules of ours.", lambda table: table.held.rules),
-    ("felix_nft_maps", "Verdict maps of ours.", lambda table: table.held.maps),
-    ("felix_nft_sets", "Sets of ours.", lambda table: table.held.sets),
-    ("felix_nft_transactions", "Transactions made.", lambda table: table.transactions),
-    ("felix_nft_refusals", "Transactions that the kernel refused.", lambda table: table.refusals),
-    ("felix_nft_messages", "Messages in transactions.", lambda table: table.messages_written),
-    ("felix_nft_rules_written", "Rules in transactions.", lambda table: table.rules_written),
-    ("felix_nft_elements_written", "Elements in transactions.", lambda table: table.elements_written),
-    ("felix_nft_reads", "Times that the table was read.", lambda table: table.reads),
-    ("felix_nft_read_seconds", "What the last read took.", lambda table: table.read_s),
-)
+#: Upstream counts in the keys of its own model, of which one of our resources may be several.
+_UPDATES = {
+    "WorkloadEndpoint": ("WorkloadEndpointKey",),
+    "HostEndpoint": ("HostEndpointKey",),
+    "NetworkPolicy": ("PolicyKey",),
+    "GlobalNetworkPolicy": ("PolicyKey",),
+    "KubernetesNetworkPolicy": ("PolicyKey",),
+    "NetworkSet": ("NetworkSetKey",),
+    "GlobalNetworkSet": ("NetworkSetKey",),
+    "IPPool": ("IPPoolKey",),
+    "IPAMBlock": ("BlockKey",),
+    "Node": ("HostIPKey", "ResourceKey"),
+    "Profile": ("ProfileRulesKey", "ProfileLabelsKey", "ResourceKey"),
+    "FelixConfiguration": ("GlobalConfigKey",),
+    "ClusterInformation": ("ReadyFlagKey",),
+}
+_MESSAGES = {
+    "PolicyUpdate": "ActivePolicyUpdate",
+    "PolicyRemove": "ActivePolicyRemove",
+    "ProfileUpdate": "ActiveProfileUpdate",
+    "ProfileRemove": "ActiveProfileRemove",
+    "IPSetDelta": "IPSetDeltaUpdate",
+    "IPPoolUpdate": "IPAMPoolUpdate",
+    "IPPoolRemove": "IPAMPoolRemove",
+    "HostMetadataUpdate": "HostMetadataV4V6Update",
+    "HostMetadataRemove": "HostMetadataV4V6Remove",
+    "VTEPUpdate": "VXLANTunnelEndpointUpdate",
+    "VTEPRemove": "VXLANTunnelEndpointRemove",
+    "ServiceCIDRsUpdate": "GlobalBGPConfigUpdate",
+}
+_SEARCHES = {
+    "all": "endpoint-full-scan",
+    "label": "endpoint-label-name",
+    "value": "endpoint-single-value",
+    "values": "endpoint-multi-value",
+}
+_EBPF = ("dataplane_endpoints", "dirty_dataplane_endpoints", "happy_dataplane_endpoints", "num_ip_sets")
+_QUANTILES = (0.5, 0.9, 0.99)
 
 
-class Timing(Protocol):
-    """What took how long in all."""
+class Calculation(Protocol):
+    """What `CalcGraph` took to work through updates, and how often the datastore was listed."""
 
-    count: int
-    seconds: float
+    times: Distribution
+    resyncs: int
 
 
 class ErrorCounter(logging.Handler):
@@ -62,7 +86,12 @@ class ErrorCounter(logging.Handler):
 
 class FelixCollector(Collector):
     def __init__(
-        self, hostname: str, graph: CalcGraph, dataplane: Dataplane, calculation: Timing, errors: ErrorCounter
+        self,
+        hostname: str,
+        graph: CalcGraph,
+        dataplane: Dataplane,
+        calculation: Calculation,
+        errors: ErrorCounter,
     ) -> None:
         self._hostname = hostname
         self._graph = graph
@@ -78,8 +107,14 @@ class FelixCollector(Collector):
         yield from self._of_dataplane()
         yield from self._of_programs()
         yield from self._of_kernel_state()
-        yield GaugeMetricFamily("felix_log_errors", "Errors logged.", self._errors.count)
-        yield GaugeMetricFamily("felix_logs_dropped", "Log lines not written: none ever.", 0)
+        yield _count("felix_log_errors", "Errors logged.", self._errors.count)
+        yield _count("felix_logs_dropped", "Log lines not written: none ever.", 0)
+        for name in _EBPF:
+            yield GaugeMetricFamily(f"felix_bpf_{name}", "Of the eBPF dataplane, which is not used.", 0)
+        most = resource.getrlimit(resource.RLIMIT_AS)[0]
+        yield GaugeMetricFamily(
+            "process_virtual_memory_max_bytes", "Limit of virtual memory; -1: none.", most
+        )
 
     def _of_calculation(self) -> Iterator[Metric]:
         counts = self._graph.counts()
@@ -93,56 +128,67 @@ class FelixCollector(Collector):
             ("felix_cluster_num_workload_endpoints", "Endpoints of the cluster.", "workload_endpoints"),
             ("felix_cluster_num_host_endpoints", "Host endpoints of the cluster.", "host_endpoints"),
             ("felix_label_index_num_endpoints", "What selectors are held against.", "index_endpoints"),
-            ("felix_label_index_selector_evals", "Selectors held against labels.", "index_evaluations"),
         ):
             yield GaugeMetricFamily(name, text, counts[key])
-        selectors = GaugeMetricFamily(
-            "felix_label_index_num_active_selectors", "Selectors followed.", labels=["optimized"]
+        slow = counts["index_slow_selectors"]
+        followed: Labelled = [(["true"], counts["index_selectors"] - slow), (["false"], slow)]
+        yield _gauges(
+            "felix_label_index_num_active_selectors", "Selectors followed.", ["optimized"], followed
         )
-        selectors.add_metric(["true"], counts["index_selectors"])
-        yield selectors
-        processed = [([kind], float(count)) for kind, count in list(self._graph.processed.items())]
-        yield _gauges("felix_calc_graph_updates_processed", "Updates taken, by kind.", ["type"], processed)
-        yield GaugeMetricFamily("felix_calc_graph_output_events", "Messages given.", self._graph.events)
-        calculation = self._calculation
-        yield SummaryMetricFamily(
-            "felix_calc_graph_update_time_seconds",
-            "Time of updates.",
-            count_value=calculation.count,
-            sum_value=calculation.seconds,
+        held: Labelled = [(["true"], counts["index_hits"]), (["false"], counts["index_misses"])]
+        yield _counter("felix_label_index_selector_evals", "Selectors held against labels.", ["result"], held)
+        searched: Labelled = [([name], counts[f"searches_{how}"]) for how, name in _SEARCHES.items()]
+        yield _counter(
+            "felix_label_index_strategy_evals",
+            "How a selector's endpoints were found.",
+            ["strategy"],
+            searched,
         )
+        processed: dict[str, float] = {}
+        for kind, count in list(self._graph.processed.items()):
+            for key in _UPDATES.get(kind, ("ResourceKey",)):
+                processed[key] = processed.get(key, 0) + count
+        yield _counter(
+            "felix_calc_graph_updates_processed",
+            "Updates taken, by kind.",
+            ["type"],
+            [([key], count) for key, count in processed.items()],
+        )
+        yield _count("felix_calc_graph_output_events", "Messages given.", self._graph.events)
+        yield from _summary(
+            "felix_calc_graph_update_time_seconds", "Time of updates.", self._calculation.times
+        )
+        yield _count("felix_resyncs_started", "Times that the datastore was read.", self._calculation.resyncs)
 
     def _of_dataplane(self) -> Iterator[Metric]:
-        dataplane = self._dataplane
-        status = dataplane.status()
+        status = self._dataplane.status()
+        counts = self._dataplane.counts
+        taken: Labelled = [
+            ([_MESSAGES.get(name, name)], count) for name, count in list(counts.messages.items())
+        ]
+        yield _counter("felix_int_dataplane_messages", "Messages that the dataplane took.", ["type"], taken)
         for name, text, value in (
-            ("felix_int_dataplane_messages", "Messages that the dataplane took.", status.messages),
             ("felix_int_dataplane_failures", "Keys that are not as wished.", len(status.failures)),
             ("felix_resync_state", "1 wait, 2 resync, 3 in sync.", 3 if status.started else 2),
         ):
             yield GaugeMetricFamily(name, text, value)
-        for name, text, count, total in (
-            ("apply_time_seconds", "Time of applications.", status.applications, dataplane.applied_s),
-            ("msg_batch_size", "Messages taken at once.", *dataplane.message_batches),
-            ("iface_msg_batch_size", "Interfaces that changed at once.", *dataplane.interface_batches),
+        for name, text, seen in (
+            ("apply_time_seconds", "Time of applications.", counts.applications),
+            ("msg_batch_size", "Messages taken at once.", counts.message_batches),
+            ("iface_msg_batch_size", "Interfaces that changed at once.", counts.interface_batches),
+            ("addr_msg_batch_size", "Interfaces readdressed at once.", counts.address_batches),
         ):
-            yield SummaryMetricFamily(f"felix_int_dataplane_{name}", text, count_value=count, sum_value=total)
+            yield from _summary(f"felix_int_dataplane_{name}", text, seen)
 
     def _of_programs(self) -> Iterator[Metric]:
         for name, ending in (("iptables_save", "tables-save"), ("iptables_restore", "tables-restore")):
             tally = _sum(program for program in TALLIES if _plain(program).endswith(ending))
-            yield GaugeMetricFamily(f"felix_{name}_calls", "Runs of the program.", tally.calls)
-            yield GaugeMetricFamily(f"felix_{name}_errors", "Runs that failed.", tally.errors)
+            yield _count(f"felix_{name}_calls", "Runs of the program.", tally.calls)
+            yield _count(f"felix_{name}_errors", "Runs that failed.", tally.errors)
         tally = _sum(("ipset",))
-        yield GaugeMetricFamily("felix_ipset_calls", "Runs of the program.", tally.calls)
-        yield GaugeMetricFamily("felix_ipset_errors", "Runs that failed.", tally.errors)
-        every = _sum(TALLIES)
-        yield SummaryMetricFamily(
-            "felix_exec_time_micros",
-            "Time of programs.",
-            count_value=every.calls,
-            sum_value=every.seconds * 1e6,
-        )
+        yield _count("felix_ipset_calls", "Runs of the program.", tally.calls)
+        yield _count("felix_ipset_errors", "Runs that failed.", tally.errors)
+        yield from _summary("felix_exec_time_micros", "Time of programs.", TIMES, 1e6)
 
     def _of_kernel_state(self) -> Iterator[Metric]:
         assembly = self._dataplane.assembly
@@ -163,7 +209,20 @@ class FelixCollector(Collector):
         labels = ["ip_version", "table"]
         yield _gauges("felix_iptables_chains", "Chains of ours.", labels, chains)
         yield _gauges("felix_iptables_rules", "Rules of ours.", labels, rules)
-        yield _gauges("felix_iptables_lines_executed", "Lines written.", labels, lines)
+        yield _counter("felix_iptables_lines_executed", "Lines written.", labels, lines)
+        lock = assembly.lock
+        waits = lock.waits if lock else Distribution()
+        yield from _summary("felix_iptables_lock_acquire_secs", "Time waited for iptables' lock.", waits)
+        # Upstream tells versions apart by who takes the lock; since 1.6 it is the program itself.
+        tries: Labelled = [(["1.6"], lock.retries if lock else 0)]
+        yield _counter("felix_iptables_lock_retries", "Looks at the held lock.", ["version"], tries)
+        listings, writings = Distribution(), Distribution()
+        for reconciler in assembly.routes.values():
+            if isinstance(reconciler.target, Routes):
+                listings.merge(reconciler.target.listings)
+                writings.merge(reconciler.target.writings)
+        yield from _summary("felix_route_table_list_seconds", "Time of reading all routes.", listings)
+        yield from _summary("felix_route_table_per_iface_sync_seconds", "Time of writing routes.", writings)
         sets: Labelled = []
         written = 0
         for item in assembly.sets:
@@ -172,22 +231,28 @@ class FelixCollector(Collector):
                 written += item.target.lines_written
         yield _gauges("felix_ipsets_calico", "IP sets of ours.", ["ip_version"], sets)
         yield GaugeMetricFamily("felix_ipsets_total", "IP sets of ours.", sum(count for _, count in sets))
-        yield GaugeMetricFamily("felix_ipset_lines_executed", "Lines written.", written)
+        yield _count("felix_ipset_lines_executed", "Lines written.", written)
         targets = [item.target for item in assembly.natives]
-        yield from of_nftables([target for target in targets if isinstance(target, NftTable)])
+        yield from nft_metrics.of_nftables([target for target in targets if isinstance(target, NftTable)])
 
 
-def of_nftables(tables: list[NftTable]) -> Iterator[Metric]:
-    """By family; there are no such tables where iptables is used."""
-    for name, text, value in _NFTABLES:
-        found: Labelled = [([str(table.family)], value(table)) for table in tables]
-        yield _gauges(name, text, ["ip_version"], found)
-    times = SummaryMetricFamily(
-        "felix_nft_transaction_seconds", "Time of transactions.", labels=["ip_version"]
-    )
-    for table in tables:
-        times.add_metric([str(table.family)], table.transactions, table.commit_s)
-    yield times
+def _counter(name: str, text: str, labels: list[str], found: Labelled) -> Metric:
+    """Under its own name, without the ending that newer clients put behind counters."""
+    family = Metric(name, text, "counter")
+    for values, value in found:
+        family.add_sample(name, dict(zip(labels, values, strict=True)), value)
+    return family
+
+
+def _count(name: str, text: str, value: float) -> Metric:
+    return _counter(name, text, [], [([], value)])
+
+
+def _summary(name: str, text: str, seen: Distribution, scale: float = 1.0) -> Iterator[Metric]:
+    family = SummaryMetricFamily(name, text, count_value=seen.count, sum_value=seen.total * scale)
+    for share, value in zip(_QUANTILES, seen.quantiles(*_QUANTILES), strict=True):
+        family.add_sample(name, {"quantile": str(share)}, value * scale)
+    yield family
 
 
 def _gauges(name: str, text: str, labels: list[str], found: Labelled) -> Metric:
@@ -208,19 +273,3 @@ def _sum(programs: Iterable[str]) -> Tally:
         sum(each.errors for each in found),
         sum(each.seconds for each in found),
     )
-
-
-def serve(
-    parameters: Parameters, hostname: str, graph: CalcGraph, dataplane: Dataplane, calculation: Timing
-) -> None:
-    """A busy port costs the metrics, not the node's policy."""
-    errors = ErrorCounter()
-    logging.getLogger().addHandler(errors)
-    REGISTRY.register(FelixCollector(hostname, graph, dataplane, calculation, errors))
-    port = parameters["PrometheusMetricsPort"]
-    try:
-        start_http_server(port, addr=parameters["PrometheusMetricsHost"] or "0.0.0.0")
-    except OSError as error:
-        log.error(
-            "cannot serve metrics on port %s: %s; set FELIX_PROMETHEUSMETRICSPORT", port, error.strerror
-        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pycalico.calc.messages import Encapsulation
 from pycalico.calc.settings import CalcSettings
 from pycalico.dataplane.config import DataplaneConfig
@@ -61,6 +63,8 @@ def dataplane(
         floating_ips=p["FloatingIPs"] == "Enabled",
         iptables_lock_timeout_s=p["IptablesLockTimeoutSecs"],
         iptables_lock_probe_interval_s=p["IptablesLockProbeIntervalMillis"] / 1000,
+        # Where the programs themselves are told to look comes first.
+        iptables_lock_file=os.environ.get("XTABLES_LOCKFILE") or p["IptablesLockFilePath"],
         feature_overrides=p["FeatureDetectOverride"],
         nat_port_range=p["NATPortRange"],
         nat_outgoing_address=p["NATOutgoingAddress"],

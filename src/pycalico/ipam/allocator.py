@@ -23,6 +23,7 @@ from pycalico.ipam.block import Holder, Release
 from pycalico.ipam.commits import Change, Commits, Effect, SharedCommits
 from pycalico.ipam.errors import (
     AffinityConflict,
+    AlreadyAssigned,
     BlockInTheWay,
     BlockNotEmpty,
     IPAMError,
@@ -86,6 +87,14 @@ class Allocator:
 
     def assign_ip(self, address: str, handle: str | None, attributes: Mapping[str, str], host: str) -> None:
         """Takes one given address, claiming its block if nobody has it. Raises AlreadyAssigned and IPAMError."""
+        try:
+            self._assign_ip(address, handle, attributes, host)
+        except AlreadyAssigned:
+            if not self.records.look_anew():
+                raise
+            self._assign_ip(address, handle, attributes, host)
+
+    def _assign_ip(self, address: str, handle: str | None, attributes: Mapping[str, str], host: str) -> None:
         ip = ipaddress.ip_address(address)
         pool = next((p for p in self.records.pools() if not p.disabled and _within(ip, p.cidr)), None)
         if pool is None:
@@ -145,12 +154,18 @@ class Allocator:
 
         # The handle as it was read is good for its first block only.
         known = {handle: holder} if len(holder.spec.block) == 1 else {}
+        anew = False
         for _ in tries():
             found = self.records.block(cidr)
             change = Change(apply, known=known)
             if found is not None and not self._commits.commit(found, change):
                 known = {}
                 continue
+            if not freed and not anew:
+                anew = True
+                if self.records.look_anew():
+                    known = {}
+                    continue
             if not freed:
                 # The handle claims what it does not have: an assignment that never reached its block.
                 self.records.lower_handle(handle, str(cidr), claimed)
@@ -178,8 +193,20 @@ class Allocator:
             else:
                 by_block.setdefault(home, []).append(item)
         for cidr, items in by_block.items():
-            unallocated += self._release_from(cidr, items)
+            unallocated += self._release_surely(cidr, items)
         return unallocated
+
+    def _release_surely(self, cidr: Network, items: list[Release]) -> list[str]:
+        """Looks again where an old memory may be the reason that something is not there, or is another's."""
+        try:
+            missing = self._release_from(cidr, items)
+        except (Conflict, ReleaseConflict):
+            if not self.records.look_anew():
+                raise
+            return self._release_from(cidr, items)
+        if missing and self.records.look_anew():
+            return self._release_from(cidr, [item for item in items if item.address in missing])
+        return missing
 
     def _block_of(self, ip: Address, pool: Pool | None, seen: Iterable[Network]) -> Network | None:
         cidr = next((each for each in seen if _within(ip, each)), None)

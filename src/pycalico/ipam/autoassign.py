@@ -128,6 +128,10 @@ class AutoAssign:
         """A block of this host with that many free addresses: one it has, else a newly claimed one."""
         while True:
             found = self._own_with(min_free)
+            if found is None and self._records.look_anew():
+                # Others may have given addresses back.
+                self._mine = list(self._affine())
+                found = self._own_with(min_free)
             if found is not None:
                 return found
             with self._commits.claiming:

@@ -8,7 +8,7 @@ the node controller puts right.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from pycalico.api.meta import ObjectMeta
@@ -104,7 +104,7 @@ class Commits:
         self._write(found, [change])
         return _outcome(change)
 
-    def _write(self, found: IPAMBlock, changes: Iterable[Change]) -> None:
+    def _write(self, found: IPAMBlock, changes: Sequence[Change]) -> None:
         """Every change of the list is told how it went. Raises DatastoreError other than a lost race."""
         applied = []
         for change in changes:
@@ -122,6 +122,10 @@ class Commits:
                 stored = self._records.do(write)
         except (Conflict, NotFound):
             found.metadata.resource_version = _OUT_OF_DATE
+            # What came after the first of them, also "nothing to do" and refusals, was found out on a block that has
+            # not come about.
+            for change in changes:
+                change.written, change.effect, change.error = False, None, None
             return
         found.metadata.resource_version = stored.metadata.resource_version
         for change in applied:

@@ -6,6 +6,7 @@ import ipaddress
 import os
 import time
 from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
 
 from pycalico.api import names
 from pycalico.api.meta import ObjectMeta, Resource
@@ -37,11 +38,23 @@ PENDING, CONFIRMED, PENDING_DELETION = "pending", "confirmed", "pendingDeletion"
 _CONFIG_NAME = "default"
 
 
+@runtime_checkable
+class Remembers(Protocol):
+    """A client that answers reads of blocks and handles from what it read or wrote before."""
+
+    def look_anew(self) -> bool:
+        """The next reads ask the datastore. False when nothing was remembered."""
+
+
 class Records:
     """All methods raise DatastoreError; writes raise Conflict when the record changed since it was read."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
+
+    def look_anew(self) -> bool:
+        """To be tried before a caller is told "no": what the client remembers may be old. False when it was not."""
+        return isinstance(self.client, Remembers) and self.client.look_anew()
 
     # ---- pools, nodes, reservations, configuration ----
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from pycalico.base.distribution import Distribution
+
 
 class CommandError(Exception):
     """A command was absent, hung or refused; the message is one line."""
@@ -31,6 +33,8 @@ class Tally(msgspec.Struct):
 
 #: Of each program since the start, by its name.
 TALLIES: dict[str, Tally] = {}
+#: Seconds that runs took, of whatever program.
+TIMES = Distribution()
 _tally_lock = threading.Lock()
 
 
@@ -39,7 +43,9 @@ def _count(program: str, started: float, *, failed: bool) -> None:
         tally = TALLIES.setdefault(program, Tally())
         tally.calls += 1
         tally.errors += failed
-        tally.seconds += time.monotonic() - started
+        took_s = time.monotonic() - started
+        tally.seconds += took_s
+        TIMES.add(took_s)
 
 
 def run(

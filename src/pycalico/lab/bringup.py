@@ -144,7 +144,12 @@ class BringUp:
 
 
 def _all_bound(cluster: Cluster) -> bool:
-    pods = [pod for pod in cluster.list("Pod", "kube-system") if not pod["spec"].get("hostNetwork")]
+    """The pods of Deployments: those of DaemonSets come with the nodes."""
+    pods = [
+        pod
+        for pod in cluster.list("Pod", "kube-system")
+        if any(owner["kind"] == "ReplicaSet" for owner in pod["metadata"].get("ownerReferences", []))
+    ]
     wanted = sum(one["spec"].get("replicas", 1) for one in cluster.list("Deployment", "kube-system"))
     return len(pods) >= wanted and all(pod["spec"].get("nodeName") for pod in pods)
 

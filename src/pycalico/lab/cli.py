@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pycalico.lab import frames, remote
+from pycalico.lab import frames, plan, remote
 from pycalico.lab.errors import LabError
 from pycalico.lab.uml import Uml
 
@@ -27,7 +27,7 @@ _PASS = {"allow_interspersed_args": False, "ignore_unknown_options": True}
 
 @app.command()
 def up(
-    name: Name = "pycalico",
+    name: Name = plan.NAME,
     kernel: Annotated[
         str, typer.Option(help="host, or uml for a User-Mode Linux kernel with IPIP.")
     ] = "host",
@@ -64,7 +64,7 @@ def up(
 
 
 @app.command()
-def down(name: Name = "pycalico") -> None:
+def down(name: Name = plan.NAME) -> None:
     """Remove every namespace, link, process and file of the lab."""
     from pycalico.lab.lab import Lab  # noqa: PLC0415
 
@@ -74,9 +74,9 @@ def down(name: Name = "pycalico") -> None:
 
 
 @app.command()
-def status(name: Name = "pycalico") -> None:
+def status(name: Name = plan.NAME) -> None:
     """Show nodes, BGP sessions and pods."""
-    from pycalico.lab import plan, report, topology  # noqa: PLC0415
+    from pycalico.lab import report, topology  # noqa: PLC0415
     from pycalico.lab.lab import Lab  # noqa: PLC0415
     from pycalico.lab.namespaces import join_network  # noqa: PLC0415
 
@@ -98,7 +98,7 @@ def exec(  # noqa: A001 - the verb of kubectl
         str, typer.Argument(help="k8s-m, k8s-w0, k8s-w1, k8s-w2, router, outside, or pod/[NAMESPACE/]NAME.")
     ],
     command: Annotated[list[str], typer.Argument(help="-- and the command to run there.")],
-    name: Name = "pycalico",
+    name: Name = plan.NAME,
 ) -> None:
     """Run a command in a node."""
     from pycalico.lab.lab import Lab  # noqa: PLC0415
@@ -130,7 +130,7 @@ def uml(
 
 @app.command()
 def walkthrough(
-    name: Name = "pycalico",
+    name: Name = plan.NAME,
     write: Annotated[Path | None, typer.Option(help="File to write the transcript to.")] = None,
 ) -> None:
     """Run the walkthrough's commands against a lab that is up, and check what they print."""

@@ -34,6 +34,9 @@ KINDS = {
     "Role": ("rbac.authorization.k8s.io/v1", "roles", True),
     "RoleBinding": ("rbac.authorization.k8s.io/v1", "rolebindings", True),
     "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets", True),
+    "Service": ("v1", "services", True),
+    "Endpoints": ("v1", "endpoints", True),
+    "EndpointSlice": ("discovery.k8s.io/v1", "endpointslices", True),
     "IPPool": ("crd.projectcalico.org/v1", "ippools", False),
 }
 
@@ -74,6 +77,16 @@ class Cluster:
             self.create(item)
         except StatusError as error:
             if error.code != 409:
+                raise
+
+    def merge(self, item: Object, part: Object) -> None:
+        """Merges ``part`` into this very object; one that is gone meanwhile is no error."""
+        meta = item["metadata"]
+        path = _path(item["kind"], meta.get("namespace", ""), meta["name"])
+        try:
+            self.rest.patch(path, {"metadata": {"uid": meta["uid"]}, **part}, dict, MERGE_PATCH)
+        except StatusError as error:
+            if error.code not in (404, 409):
                 raise
 
     def patch_status(self, item: Object, status: Object, *, strategic: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The lab's control plane: one loop that schedules pods and keeps DaemonSets, Deployments and ReplicaSets."""
+"""The lab's control plane: one loop that schedules pods and keeps DaemonSets, Deployments, ReplicaSets and endpoints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from pycalico.datastore.errors import DatastoreError
 from pycalico.datastore.kubernetes.rest import MERGE_PATCH, path_of
-from pycalico.lab import scheduler, workloads
+from pycalico.lab import scheduler, services, workloads
 from pycalico.lab.cluster import KINDS, Cache, Cluster, Object
 
 _log = logging.getLogger(__name__)
@@ -21,7 +21,15 @@ _RETRY_S = 0.5
 class Control:
     """Level-triggered: each round looks at everything, does what is missing and forgets."""
 
-    def __init__(self, cluster: Cluster, pods: Cache, nodes: Cache, wake: threading.Event) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        pods: Cache,
+        nodes: Cache,
+        service_cache: Cache,
+        slice_cache: Cache,
+        wake: threading.Event,
+    ) -> None:
         self._cluster = cluster
         self._pods = pods
         self._nodes = nodes
@@ -29,11 +37,22 @@ class Control:
         self._daemonsets = Cache(cluster, "DaemonSet", wake.set)
         self._deployments = Cache(cluster, "Deployment", wake.set)
         self._replicasets = Cache(cluster, "ReplicaSet", wake.set)
+        self._services, self._slices = service_cache, slice_cache
+        self._endpoints = Cache(cluster, "Endpoints", wake.set)
         #: Created by us but perhaps not yet in the cache: name → when; keeps a round from creating them again.
         self._fresh: dict[str, tuple[str, float]] = {}
 
     def run(self) -> None:
-        for cache in (self._pods, self._nodes, self._daemonsets, self._deployments, self._replicasets):
+        for cache in (
+            self._pods,
+            self._nodes,
+            self._daemonsets,
+            self._deployments,
+            self._replicasets,
+            self._services,
+            self._slices,
+            self._endpoints,
+        ):
             cache.synced.wait()
         failed = False
         while True:
@@ -60,6 +79,20 @@ class Control:
             node = scheduler.choose(pod, self._nodes.all(), bound)
             if node and self._try(self._cluster.bind, pod, node):
                 bound.append({**pod, "spec": {**pod["spec"], "nodeName": node}})
+        return self._keep_endpoints() and good
+
+    def _keep_endpoints(self) -> bool:
+        plan = services.reconcile(
+            self._services.all(), self._pods.all(), self._slices.all(), self._endpoints.all()
+        )
+        good = True
+        for new in plan.create:
+            # What was made a moment ago may not have come back through the watch.
+            good &= self._try(self._cluster.apply, new)
+        for old, part in plan.change:
+            good &= self._try(self._cluster.merge, old, part)
+        for old in plan.delete:
+            good &= self._try(self._cluster.delete, old)
         return good
 
     def _keep(self, item: Object, plan: workloads.Plan) -> bool:

@@ -19,6 +19,7 @@ from pycalico.lab.control import Control
 from pycalico.lab.kubelet import Kubelet
 from pycalico.lab.machine import Machine
 from pycalico.lab.namespaces import join_network
+from pycalico.lab.proxy import Proxy
 
 _log = logging.getLogger(__name__)
 _API_DATA = "/var/lib/pycalico/apiserver"
@@ -33,16 +34,22 @@ def main() -> None:
     threading.Thread(target=_keep_api_server, args=(machines[plan.CONTROL_PLANE.name],), daemon=True).start()
     cluster = Cluster(_kubeconfig(machines))
     kubelets: list[Kubelet] = []
-    control_wake = threading.Event()
+    control_wake, proxy_wake = threading.Event(), threading.Event()
 
     def changed() -> None:
         control_wake.set()
         for kubelet in kubelets:
             kubelet.wake.set()
 
+    def service_changed() -> None:
+        control_wake.set()
+        proxy_wake.set()
+
     pods, nodes = Cache(cluster, "Pod", changed), Cache(cluster, "Node", changed)
     kubelets += [Kubelet(node, machines[node.name], cluster, pods, nodes) for node in plan.NODES]
-    Control(cluster, pods, nodes, control_wake).run()
+    services, slices = (Cache(cluster, kind, service_changed) for kind in ("Service", "EndpointSlice"))
+    Proxy(machines.values(), services, slices, proxy_wake)
+    Control(cluster, pods, nodes, services, slices, control_wake).run()
 
 
 def _keep_api_server(machine: Machine) -> None:

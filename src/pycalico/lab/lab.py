@@ -27,7 +27,7 @@ class AlreadyUp(LabError):
 class Lab:
     """The lab of a name, whether it is up or not."""
 
-    def __init__(self, name: str = "pycalico") -> None:
+    def __init__(self, name: str = plan.NAME) -> None:
         if not name.isascii() or not name.replace("-", "").isalnum() or len(name) > 20:
             raise LabError(f'"{name}" is no name for a lab: letters, digits and hyphens, at most 20')
         self.name = name

@@ -16,6 +16,8 @@ OUTSIDE_ADDRESS = "203.0.113.1"
 OUTSIDE_GATEWAY = "203.0.113.254"
 OUTSIDE_PORT = 80
 #: The subnets' name server, to which every node has a route; the router answers for it.
+#: The lab of a user who named none.
+NAME = "pycalico"
 NAME_SERVER = "192.168.0.2"
 
 ROUTER = "router"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -12,13 +14,14 @@ from pycalico.lab import enter, plan, scheduler
 from pycalico.lab.cluster import Cluster
 from pycalico.lab.lab import Lab
 
+#: Verbs of ``pycalico lab``, and what follows its options.
 _NEXT = (
-    "pycalico lab exec k8s-m -- calicoctl node status",
-    "pycalico lab exec k8s-m -- calicoctl ipam show --show-blocks",
-    "pycalico lab exec k8s-w0 -- iptables -t filter -S",
-    "pycalico lab exec k8s-w1 -- bash",
-    "pycalico lab walkthrough",
-    "pycalico lab down",
+    ("exec", " k8s-m -- calicoctl node status"),
+    ("exec", " k8s-m -- calicoctl ipam show --show-blocks"),
+    ("exec", " k8s-w0 -- iptables -t filter -S"),
+    ("exec", " k8s-w1 -- bash"),
+    ("walkthrough", ""),
+    ("down", ""),
 )
 
 
@@ -27,14 +30,23 @@ def console() -> Console:
     return Console(highlight=False, soft_wrap=True, width=max(140, shutil.get_terminal_size().columns))
 
 
-def show(console: Console, lab: Lab, cluster: Cluster, *, prefix: str = "") -> None:
-    """``prefix`` stands before each command to type, for a lab of another name."""
+def show(console: Console, lab: Lab, cluster: Cluster) -> None:
     console.print(_nodes(cluster))
     console.print(_sessions(lab))
     console.print(_pods(cluster))
     console.print("What to type next:")
-    for line in _NEXT:
-        console.print(f"  {prefix}{line}", highlight=False, soft_wrap=True)
+    for line in _to_type(lab.name):
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+
+
+def _to_type(name: str) -> list[str]:
+    """Commands as this shell finds them."""
+    program = "pycalico"
+    if shutil.which(program) is None:
+        beside = Path(sys.executable).with_name(program)
+        program = str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
+    which = "" if name == plan.NAME else f" --name {name}"
+    return [f"{program} lab {verb}{which}{rest}" for verb, rest in _NEXT]
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+from pycalico.lab.chapters import facts, walkthrough
 from pycalico.lab.lab import Lab
-from pycalico.lab.steps import Outcome, Step, facts, walkthrough
+from pycalico.lab.step import Outcome, Step
 
 _COMMAND_S = 90.0
 _PAUSE_S = 0.5

@@ -68,7 +68,10 @@ def _v6(old: str, environ: Mapping[str, str], around: Surroundings) -> str:
 
 
 def _detected(family: int, old: str, method: str, around: Surroundings) -> str:
-    """The old address stays as long as the method still accepts it: a new link must not move the node."""
+    """The old address stays as long as the method still accepts it: a new link must not move the node.
+
+    Where it is gone, another of its network comes before all others, for the same reason.
+    """
     try:
         found = autodetect.candidates(method, family, around)
     except Undetected as error:
@@ -80,10 +83,18 @@ def _detected(family: int, old: str, method: str, around: Surroundings) -> str:
     if len(found) > 1:
         shown = ", ".join(f"{item.interface} {item.address}" for item in found)
         log.info("IPv%d addresses that the method accepts: %s", family, shown)
-    kept = next((item for item in found if old and str(item.address) == old), None)
-    chosen = kept or found[0]
+    kept = [item for item in found if str(item.address) == old]
+    nearby = [item for item in found if old and str(item.address.network) == _network(old)]
+    chosen = (kept or nearby or found)[0]
     log.info("Using autodetected IPv%d address on interface %s: %s", family, chosen.interface, chosen.address)
     return str(chosen.address)
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_interface(text).network)
+    except ValueError:
+        return ""
 
 
 def _given(name: str, text: str, family: int) -> Address:

@@ -56,3 +56,44 @@ def addresses(
     for family in (4, 6):
         answers = preview.preview(methods or preview.methods_of(around, family), family, around)
         typer.echo(preview.as_text(answers), nl=False)
+
+
+@app.command()
+def mtu(
+    nodes: Annotated[list[str] | None, typer.Argument(help="Nodes to try; all others when left out.")] = None,
+) -> None:
+    """Send packets that must not be fragmented to the other nodes, and tell which size arrives. Changes nothing."""
+    import os  # noqa: PLC0415
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+    from pycalico.api.v3.node import Node  # noqa: PLC0415
+    from pycalico.datastore.errors import DatastoreError  # noqa: PLC0415
+    from pycalico.datastore.open import open_client  # noqa: PLC0415
+    from pycalico.node import nodename, pathmtu, pathprobe  # noqa: PLC0415
+
+    try:
+        client = open_client(environ=os.environ)
+        try:
+            found = list(pathmtu.ends(client.list(Node).items, nodename.determine(os.environ)))
+        finally:
+            client.close()
+        with ThreadPoolExecutor(8) as workers:
+            ways = list(
+                workers.map(
+                    lambda end: pathmtu.way(end, pathmtu.device_towards, pathprobe.largest),
+                    [end for end in found if not nodes or end[0] in nodes],
+                )
+            )
+    except (DatastoreError, pathprobe.CannotProbe) as error:
+        typer.echo(f"pycalico node mtu: {error}", err=True)
+        raise typer.Exit(1) from None
+    unknown = set(nodes or ()) - {one.node for one in ways}
+    if unknown:
+        typer.echo(
+            f"pycalico node mtu: no other node has an address and this name: {', '.join(sorted(unknown))}",
+            err=True,
+        )
+        raise typer.Exit(1)
+    pods = pathmtu.pods_mtu()
+    typer.echo(pathmtu.as_text(ways, pods), nl=False)
+    raise typer.Exit(1 if pathmtu.advice(ways, pods) else 0)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pycalico import CALICO_VERSION
-from pycalico.base import lean, title
-from pycalico.node import flags
-from pycalico.node.flags import Arguments
+from pycalico.base import duration, goflags, lean, title
+from pycalico.base.goflags import Arguments
+from pycalico.node.flags import FLAGS
 
 _HEALTH = ("felix-live", "bird-live", "bird6-live", "felix-ready", "bird-ready", "bird6-ready")
 #: Does what it does in children, and itself needs nothing.
@@ -51,18 +51,23 @@ ACTIONS: dict[str, Action] = {
 }
 
 
+def _threshold_s(arguments: Arguments) -> float:
+    return max(0.0, duration.parse_ns(arguments.texts["threshold-time"]) / 1e9)
+
+
 def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
 def run(words: list[str]) -> int:
     try:
-        arguments = flags.parse(words)
-    except flags.Help:
-        print(f"Usage of Calico:\n{flags.usage()}", file=sys.stderr)
-        return 0
-    except flags.BadFlag as error:
-        print(f"{error}\nUsage of Calico:\n{flags.usage()}", file=sys.stderr)
+        arguments = goflags.parse(FLAGS, words)
+    except goflags.Help:
+        print(f"Usage of Calico:\n{goflags.usage(FLAGS)}", file=sys.stderr)
+        print("flag: help requested")
+        return 1
+    except goflags.BadFlag as error:
+        print(f"{error}\nUsage of Calico:\n{goflags.usage(FLAGS)}", file=sys.stderr)
         print(error)
         return 1
     switches = arguments.switches
@@ -72,7 +77,7 @@ def run(words: list[str]) -> int:
     if switches.intersection(_HEALTH):
         from pycalico.node import health  # noqa: PLC0415 - services need it not
 
-        return health.run(switches.intersection(_HEALTH), arguments.threshold_s)
+        return health.run(switches.intersection(_HEALTH), _threshold_s(arguments))
     if "v" in switches:
         print(CALICO_VERSION)
         return 0
@@ -87,7 +92,7 @@ def run(words: list[str]) -> int:
                 return int(target(**action.keywords(arguments)) or 0)
             except KeyboardInterrupt:
                 return 130
-    print(f"No valid options provided. Usage:\n{flags.usage()}")
+    print(f"No valid options provided. Usage:\n{goflags.usage(FLAGS)}")
     return 1
 
 

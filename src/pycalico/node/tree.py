@@ -82,9 +82,13 @@ def _install(name: str, directory: Path, *, with_log: bool) -> None:
     target.mkdir(parents=True, exist_ok=True)
     if with_log:
         (target / "log").mkdir(exist_ok=True)
-        text = (_TEMPLATES / "log.run").read_text().replace("@service@", name)
-        _write_script(target / "log" / "run", text)
+        _write_script(target / "log" / "run", _named("log.run", name))
+    _write_script(target / "finish", _named("finish", name))
     _write_script(target / "run", (_TEMPLATES / name / "run").read_text())
+
+
+def _named(template: str, service: str) -> str:
+    return (_TEMPLATES / template).read_text().replace("@service@", service)
 
 
 def _write_script(path: Path, text: str) -> None:

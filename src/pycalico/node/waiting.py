@@ -10,6 +10,7 @@ import random
 import select
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 
@@ -19,7 +20,9 @@ _PR_SET_PDEATHSIG = 1
 #: After a child that ended without an answer.
 _FAILED_S = 5.0
 #: However busy the links are, no more than one look in this time.
-_LEAST_BETWEEN_S = 5.0
+_LEAST_BETWEEN_S = 2.0
+#: Where RTM_NEWADDR and RTM_DELADDR have the address's scope (linux/netlink.h, if_addr.h), and that of a single link.
+_NETLINK_HEADER, _SCOPE, _SCOPE_LINK = 16, 3, 253
 
 
 def monitor_token() -> int:
@@ -110,13 +113,32 @@ def _wait(changes: socket.socket | None, interval_s: float) -> None:
         return
     least = min(_LEAST_BETWEEN_S, interval_s)
     time.sleep(least)
-    readable, _, _ = select.select([changes], [], [], max(0.0, interval_s - least))
-    if readable:
-        # What is announced does not matter, only that something is.
-        while True:
-            try:
-                changes.recv(65536)
-            except BlockingIOError:
-                return
-            except OSError:  # the kernel dropped some: there was news all the same
-                continue
+    ends_s = time.monotonic() + interval_s - least
+    while True:
+        readable, _, _ = select.select([changes], [], [], max(0.0, ends_s - time.monotonic()))
+        if not readable or _news(changes):
+            return
+
+
+def _news(changes: socket.socket) -> bool:
+    """Takes all that has been announced. Each pod's interface has an address of its link, which no node is known by."""
+    found = False
+    while True:
+        try:
+            found = _matters(changes.recv(1 << 16)) or found
+        except BlockingIOError:
+            return found
+        except OSError:  # the kernel dropped some: there was news all the same
+            found = True
+
+
+def _matters(announced: bytes) -> bool:
+    """Whether one of the messages is of an address that counts beyond its link. What cannot be read does."""
+    while announced:
+        length = int.from_bytes(announced[:4], sys.byteorder)
+        if length < _NETLINK_HEADER or len(announced) <= _NETLINK_HEADER + _SCOPE:
+            return True
+        if announced[_NETLINK_HEADER + _SCOPE] != _SCOPE_LINK:
+            return True
+        announced = announced[(length + 3) & ~3 :]
+    return False

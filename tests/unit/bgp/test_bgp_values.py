@@ -49,7 +49,7 @@ def test_hashed_router_id(name, router_id):
     assert values.hashed_router_id(name) == router_id
 
 
-@pytest.mark.parametrize("text", ['a"b', "a\\b", "a\nb", "", "x" * 81, "ä" * 41])
+@pytest.mark.parametrize("text", ["a\u2028b", "\ud800", 'a"b', "a\\b", "a\nb", "", "x" * 81, "ä" * 41])
 def test_passwords_that_bird_cannot_hold(text):
     assert values.password(text) is None
 

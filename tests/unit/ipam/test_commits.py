@@ -1,5 +1,6 @@
 """Many callers of one process at once: their changes of a block share writes, and nobody's is lost."""
 
+import ipaddress
 import threading
 import time
 
@@ -11,7 +12,10 @@ from pycalico.api.v3.ippool import IPPool, IPPoolSpec
 from pycalico.api.v3.node import Node
 from pycalico.datastore.errors import Unavailable
 from pycalico.datastore.memory import MemoryClient
+from pycalico.ipam import block as blocks
 from pycalico.ipam.allocator import Allocator
+from pycalico.ipam.commits import Change
+from pycalico.ipam.errors import AlreadyAssigned
 
 CALLERS = 24
 
@@ -121,3 +125,28 @@ def test_one_refused_change_does_not_harm_those_it_shares_a_write_with(client):
     assert {item.spec.handle_id for item in client.list(IPAMHandle).items} == {
         "net.first", *(f"net.c{number}" for number in range(CALLERS) if number != 7)
     }  # fmt: skip
+
+
+def test_a_lost_race_decides_nothing_for_those_that_shared_the_write(client):
+    """Nothing to do, or a refusal, that was found out on the block as it would have become."""
+    ipam, elsewhere = Allocator(client, shared=True), Allocator(client)
+    ipam.assign_ip("10.0.0.1", "net.a", {}, "n")
+    (old,) = client.list(IPAMBlock).items
+    elsewhere.assign_ip("10.0.0.9", "net.other", {}, "n")
+
+    def release(spec):
+        return {"net.a": -1} if blocks.release_handle(spec, "net.a") else None
+
+    def assign(spec):
+        blocks.assign_address(spec, int(ipaddress.ip_address("10.0.0.2")), "net.b", {})
+        return {"net.b": 1}
+
+    both = [Change(release), Change(release), Change(assign), Change(assign)]
+    ipam._commits._write(old, both)
+    assert [(change.written, change.error) for change in both] == [(False, None)] * 4
+    (now,) = client.list(IPAMBlock).items
+    ipam._commits._write(now, both)
+    assert [change.error for change in both[:3]] == [None] * 3
+    assert isinstance(both[3].error, AlreadyAssigned)
+    (now,) = client.list(IPAMBlock).items
+    assert {holder.handle for _, holder in blocks.allocated(now.spec)} == {"net.b", "net.other"}

@@ -1,5 +1,5 @@
 from pycalico.lab import checks
-from pycalico.lab.steps import facts, walkthrough
+from pycalico.lab.chapters import facts, walkthrough
 
 TABLE = """\
 +------+-------+

@@ -55,6 +55,9 @@ def test_a_new_link_does_not_move_the_node():
     stored = node("1.2.3.4/24")
     with_vpn = around(("wg7", "10.8.0.2/24"), ("eth0", "1.2.3.4/24"))
     assert not addresses.configure(stored, {"IP": "autodetect"}, with_vpn)
+    renumbered = around(("wg7", "10.8.0.2/24"), ("eth0", "1.2.3.9/24"))
+    assert addresses.configure(stored, {"IP": "autodetect"}, renumbered)
+    assert stored.spec.bgp.ipv4_address == "1.2.3.9/24", "the node stays in its network"
     without = around(("wg7", "10.8.0.2/24"))
     assert addresses.configure(stored, {"IP": "autodetect"}, without)
     assert stored.spec.bgp.ipv4_address == "10.8.0.2/24"

@@ -49,7 +49,7 @@ def test_services(environ, services, tmp_path):
     assert set(os.listdir(tmp_path / "enabled")) == services
     assert len(os.listdir(tmp_path / "available")) == 9
     for name in services:
-        for script in (tmp_path / "enabled" / name / "run", tmp_path / "enabled" / name / "log" / "run"):
+        for script in (tmp_path / "enabled" / name / script for script in ("run", "finish", "log/run")):
             assert os.access(script, os.X_OK)
             assert subprocess.run(["sh", "-n", script], check=False).returncode == 0
 
@@ -79,3 +79,12 @@ def test_names(tmp_path, monkeypatch):
     file.unlink()
     monkeypatch.setattr("socket.gethostname", lambda: "SYSTEM")
     assert nodename.determine({**environ, "HOSTNAME": ""}) == "system"
+
+
+@pytest.mark.parametrize(("arguments", "how"), [(["1", "256"], "exit code 1"), (["-1", "9"], "signal 9")])
+def test_how_a_service_ended_is_said(tmp_path, arguments, how):
+    tree.lay_out({}, tmp_path)
+    done = subprocess.run(
+        [tmp_path / "enabled" / "felix" / "finish", *arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"calico-node: service felix ended: {how}\n"

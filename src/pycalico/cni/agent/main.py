@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import selectors
 import signal
 import socket
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,7 +26,11 @@ log = logging.getLogger(__name__)
 _PLUGINS = {found.name: found for found in (plugin.PLUGIN, ipam_plugin.PLUGIN)}
 #: Calls that work at once; more wait their turn.
 _AT_ONCE = 16
-_READ_S = 10.0
+#: How long a caller may take to begin, and then to say it all.
+_BEGIN_S = 5.0
+_READ_S = 3.0
+_ANSWER_S = 10.0
+_PAUSE_S = 0.2
 _BACKLOG = 512
 #: How often deletions that were left are looked for, and tried again.
 _DELETIONS_EVERY_S = 5.0
@@ -55,15 +61,40 @@ class Agent:
         staged.replace(self._path)
 
     def serve(self) -> None:
-        """Until `stop`; calls that are under way are finished."""
+        """Until `stop`; calls that are under way are finished. Callers that say nothing hold no worker."""
         threading.Thread(target=self._finish_deletions, name="deletions", daemon=True).start()
-        while not self._stopping.is_set():
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                break
-            self._workers.submit(self._handle, connection)
+        silent: dict[socket.socket, float] = {}
+        with selectors.DefaultSelector() as selector, self._socket:
+            selector.register(self._socket, selectors.EVENT_READ)
+            while not self._stopping.is_set():
+                for key, _ in selector.select(1.0 if silent else None):
+                    if key.fileobj is self._socket:
+                        taken = self._take()
+                        if taken is not None:
+                            silent[taken] = time.monotonic() + _BEGIN_S
+                            selector.register(taken, selectors.EVENT_READ)
+                    elif isinstance(key.fileobj, socket.socket):
+                        del silent[key.fileobj]
+                        selector.unregister(key.fileobj)
+                        self._workers.submit(self._handle, key.fileobj)
+                now = time.monotonic()
+                for connection in [one for one, until_s in silent.items() if until_s < now]:
+                    del silent[connection]
+                    selector.unregister(connection)
+                    connection.close()
+        for connection in silent:
+            connection.close()
         self._workers.shutdown()
+
+    def _take(self) -> socket.socket | None:
+        """The next caller. Without descriptors or memory for it, it waits, or its plugin works alone."""
+        try:
+            return self._socket.accept()[0]
+        except OSError as error:
+            if not self._stopping.is_set():
+                log.warning("cannot take a call: %s", error.strerror)
+                self._stopping.wait(_PAUSE_S)
+            return None
 
     def _finish_deletions(self) -> None:
         """What plugins left while the datastore was away."""
@@ -77,7 +108,6 @@ class Agent:
         self._path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
 
     def _handle(self, connection: socket.socket) -> None:
         try:
@@ -88,12 +118,12 @@ class Agent:
 
     def _serve_one(self, connection: socket.socket) -> None:
         with connection:
-            connection.settimeout(_READ_S)
             try:
-                request = protocol.receive(connection)
+                request = protocol.receive(connection, _READ_S)
             except (protocol.Malformed, OSError, UnicodeDecodeError) as error:
                 log.warning("ignoring a caller: %s", error)
                 return
+            connection.settimeout(_ANSWER_S)
             try:
                 answer = self._answered(request)
                 if answer is None:

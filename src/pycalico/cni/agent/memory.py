@@ -2,7 +2,8 @@
 
 Pools, reservations, affinities and the like are followed by watches: a read costs no request. Blocks and handles are not
 watched, for a cluster has many; the last state that this client read or wrote is remembered, and forgotten as soon as a
-write with it is refused. Every write is compare-and-swap, so an old memory costs a retry and nothing else.
+write with it is refused, or a caller would have to be told "no" because of it. Every write is compare-and-swap, so an old
+memory costs a retry and nothing else.
 """
 
 from __future__ import annotations
@@ -200,6 +201,13 @@ class MemoryClient:
             self._remembered[resource.key] = copy
             while len(self._remembered) > _MOST_REMEMBERED:
                 self._remembered.pop(next(iter(self._remembered)))
+
+    def look_anew(self) -> bool:
+        """Blocks and handles are read anew. False when none was remembered."""
+        with self._lock:
+            had = bool(self._remembered)
+            self._remembered.clear()
+        return had
 
     def _forget(self, key: Key) -> None:
         with self._lock:

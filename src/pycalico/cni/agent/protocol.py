@@ -9,7 +9,9 @@ importing anything; a test holds the two together.
 
 from __future__ import annotations
 
+import os
 import socket
+import time
 
 import msgspec
 
@@ -33,13 +35,23 @@ class Request(msgspec.Struct, frozen=True):
     netns: int | None = None
 
 
-def receive(connection: socket.socket) -> Request:
-    """Raises Malformed, OSError. The caller owns the descriptor ``netns``."""
+def receive(connection: socket.socket, limit_s: float) -> Request:
+    """The whole request within ``limit_s``. Raises Malformed, OSError. The caller owns the descriptor ``netns``."""
+    deadline_s = time.monotonic() + limit_s
+    connection.settimeout(limit_s)
     data, descriptors, _, _ = socket.recv_fds(connection, 1 << 16, 1)
-    netns = descriptors[0] if descriptors else None
-    buffer = bytearray(data)
+    try:
+        request = _request(connection, bytearray(data), deadline_s)
+    except BaseException:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise
+    return msgspec.structs.replace(request, netns=descriptors[0] if descriptors else None)
+
+
+def _request(connection: socket.socket, buffer: bytearray, deadline_s: float) -> Request:
     while b"\n" not in buffer and len(buffer) < _LINE_MOST:
-        _more(connection, buffer)
+        _more(connection, buffer, deadline_s)
     line, _, _ = bytes(buffer[:_LINE_MOST]).partition(b"\n")
     words = line.split()
     try:
@@ -52,7 +64,7 @@ def receive(connection: socket.socket) -> Request:
     if sum(sizes) > MOST_BYTES:
         raise Malformed(f"a call of {sum(sizes)} bytes")
     while len(buffer) < start + sum(sizes):
-        _more(connection, buffer)
+        _more(connection, buffer, deadline_s)
     middle = start + sizes[0]
     environ = {}
     for item in bytes(buffer[start:middle]).split(b"\0"):
@@ -60,10 +72,14 @@ def receive(connection: socket.socket) -> Request:
         if mark:
             environ[name.decode(errors="surrogateescape")] = value.decode(errors="surrogateescape")
     given = bytes(buffer[middle : middle + sizes[1]])
-    return Request(words[2].decode(), words[3].decode(), environ, given, netns)
+    return Request(words[2].decode(), words[3].decode(), environ, given)
 
 
-def _more(connection: socket.socket, buffer: bytearray) -> None:
+def _more(connection: socket.socket, buffer: bytearray, deadline_s: float) -> None:
+    left_s = deadline_s - time.monotonic()
+    if left_s <= 0:
+        raise Malformed("the call did not come to its end")
+    connection.settimeout(left_s)
     data = connection.recv(1 << 16)
     if not data:
         raise Malformed("the call ended early")

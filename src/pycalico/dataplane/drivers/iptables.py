@@ -8,12 +8,14 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import nullcontext
 
 import msgspec
 
 from pycalico.dataplane.drivers.backend import Programs
 from pycalico.dataplane.drivers.chains import OUR_CHAIN, Content, KernelChain, OwnChain, own_chain
 from pycalico.dataplane.drivers.table_dump import FOREIGN, SeenChain, TableParser
+from pycalico.dataplane.drivers.xtables_lock import LockHeld, XtablesLock
 from pycalico.dataplane.rules import action
 from pycalico.dataplane.rules.chain import Chain, programmed
 from pycalico.kernel import command
@@ -33,10 +35,15 @@ BUILT_IN = {
 
 
 class Options(msgspec.Struct, frozen=True):
-    """``insert``: our rules stand before others' in kernel chains, else behind. Empty ``wait``: no --wait."""
+    """``insert``: our rules stand before others' in kernel chains, else behind. Empty ``wait``: no --wait.
+
+    A dump that takes longer than ``save_timeout_s`` counts as failed: three of them end before the watchdog does.
+    """
 
     insert: bool = True
     wait: tuple[str, ...] = ()
+    lock: XtablesLock | None = None
+    save_timeout_s: float = 25.0
 
 
 class Table:
@@ -191,7 +198,9 @@ class Table:
         wait_s = _SAVE_WAIT_S
         for tries_left in reversed(range(_SAVE_TRIES)):
             try:
-                done = command.check([self.programs.save, "-t", self.name])
+                done = command.check(
+                    [self.programs.save, "-t", self.name], timeout_s=self._options.save_timeout_s
+                )
                 self.slowest_save_s = max(self.slowest_save_s, done.took_s)
                 return self._parser.parse(done.out)
             except (command.CommandError, TargetError) as error:
@@ -204,9 +213,11 @@ class Table:
     def _restore(self, text: str) -> tuple[str, str]:
         """The refusal's reason and the line of the input that it names; both empty when it worked."""
         argv = [self.programs.restore, "--noflush", "--verbose", *self._options.wait]
+        lock = self._options.lock
         try:
-            done = command.run(argv, text, on_start=self.writers.append)
-        except command.CommandError as error:
+            with lock.writing() if lock else nullcontext():
+                done = command.run(argv, text, on_start=self.writers.append)
+        except (command.CommandError, LockHeld) as error:
             return str(error), ""
         if done.code:
             return _reason(done.err or done.out, text)

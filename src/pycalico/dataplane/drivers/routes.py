@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
+from pycalico.base.distribution import Distribution
 from pycalico.dataplane.drivers.conntrack import ConntrackCleaner
 from pycalico.kernel import netlink, rtnetlink
 from pycalico.kernel.interfaces import Interfaces
@@ -21,7 +22,6 @@ log = logging.getLogger(__name__)
 
 BOOT = 3
 CLUSTER = 80
-_KERNEL = 2
 _LINK_SCOPE = 253
 _V6_METRIC = 1024
 _LINK_LOCAL = "fe80::/64"
@@ -68,6 +68,9 @@ class Routes:
         self._workload = re.compile("^(" + "|".join(map(re.escape, owns.workload_prefixes)) + ")")
         self._first_seen: dict[int, float] = {}
         self._seen: dict[str, Seen] = {}
+        #: Seconds that reading all routes, and writing a batch of them, took.
+        self.listings = Distribution()
+        self.writings = Distribution()
 
     # ---- ownership
 
@@ -81,10 +84,11 @@ class Routes:
                 return False
             return self._owns.remove_external or route.protocol == self._owns.route_protocol
         if interface in self._owns.own_devices and interface:
-            if route.dst == _LINK_LOCAL or route.protocol == _KERNEL:
+            if route.dst == _LINK_LOCAL:
                 return False
             if not interface.startswith("vxlan"):
                 return route.protocol == self._owns.cluster_protocol
+            # With IPv6 the kernel makes one for the tunnel's own address, which upstream takes away, too.
             return self._owns.remove_external or route.protocol in {self._owns.route_protocol, CLUSTER}
         if self._owns.cluster_protocol == CLUSTER:
             return route.protocol == CLUSTER
@@ -104,10 +108,12 @@ class Routes:
     # ---- target
 
     def read(self) -> Mapping[str, Seen]:
+        began_s = time.monotonic()
         try:
             found = netlink.routes(self.family)
         except NetlinkError as error:
             raise TargetError(f"cannot read IPv{self.family} routes: {error}") from None
+        self.listings.add(time.monotonic() - began_s)
         seen: dict[str, Seen] = {}
         for route in found:
             if self.is_ours(route):
@@ -122,6 +128,7 @@ class Routes:
         return len(have) == 1 and _as_wished(self._build(have[0].dst, want, index), have[0])
 
     def apply(self, puts: Mapping[str, WantedRoute], deletes: AbstractSet[str]) -> Outcome[str, Seen]:
+        began_s = time.monotonic()
         now: dict[str, Seen] = {}
         failures: dict[str, str] = {}
         for dst in deletes:
@@ -135,6 +142,7 @@ class Routes:
                 now[dst] = self._seen[dst] = (self._put(dst, want),)
             except OSError as error:
                 failures[dst] = error.strerror or str(error)
+        self.writings.add(time.monotonic() - began_s)
         return Outcome(now, failures)
 
     def _put(self, dst: str, want: WantedRoute) -> Route:

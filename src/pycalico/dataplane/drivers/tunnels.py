@@ -76,9 +76,9 @@ class Tunnels:
                 self._remove(name)
             except OSError as error:
                 failures[name] = f"cannot remove {name}: {error.strerror or error}"
-        for name, want in puts.items():
+        for name in (name for name in NAMES if name in puts):
             try:
-                self._make(name, want)
+                self._make(name, puts[name])
                 self._interfaces.load()
                 now[name] = self._describe(name)
                 self._told.pop(name, None)
