@@ -67,20 +67,16 @@ class Groups:
 
     def refresh(self, changed: AbstractSet[PolicyID]) -> None:
         """Native groups hold the rules of their policies, of which ``changed`` are others now."""
-        names: dict[str, set[str]] = {}
         for policy in changed:
-            names.setdefault(policy.tier, set()).add(policy.name)
-        for name, item in self._by_chain.items() if names else ():
-            stale = item.lists and name not in self._fresh
-            if stale and not names.get(item.tier, set()).isdisjoint(item.policies):
-                self._render(item)
+            users = self._listing.get(policy.name, ())
+            for item in {item for user in users for item in self._of_user.get(user, ())}:
+                concerned = item.lists and item.tier == policy.tier and policy.name in item.policies
+                if concerned and item.chain_name not in self._fresh:
+                    self._render(item)
         self._fresh = set()
 
     def _group(self, tier: PolicyLists, inbound: bool, names: Sequence[str], lists: str) -> list[PolicyGroup]:
-        def selector_of(name: str) -> str:
-            return self._policies.selector_of(tier.tier, name)
-
-        return group(tier.tier, inbound, names, selector_of, lists)
+        return group(tier.tier, inbound, names, self._policies.selectors(tier.tier), lists)
 
     def _hold(self, user: str, groups: set[PolicyGroup]) -> None:
         before = self._of_user.get(user, set())
@@ -109,8 +105,11 @@ class Groups:
             self._put(item.chain_name, (render_group(context, item),), {})
             return
 
+        units, side = self._policies.units(item.tier), 0 if item.inbound else 1
+
         def units_of(name: str) -> Sequence[Unit]:
-            return self._policies.units_of(item.tier, name, item.inbound)
+            found = units.get(name)
+            return found[side] if found else ()
 
         self._fresh.add(item.chain_name)
         rendered = render_native_group(context, item, units_of)

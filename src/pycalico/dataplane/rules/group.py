@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 import msgspec
@@ -48,14 +48,14 @@ def group(
     tier: str,
     inbound: bool,
     policies: Iterable[str],
-    selector_of: Callable[[str], str],
+    selectors: Mapping[str, str],
     lists: str = "",
 ) -> list[PolicyGroup]:
-    found = []
-    for selector, run in groupby(policies, selector_of):
-        names = tuple(run)
-        found.append(PolicyGroup(tier, inbound, selector, names, lists))
-    return found
+    """``selectors`` by policy; one that is not known yet has none."""
+    return [
+        PolicyGroup(tier, inbound, selector or "", tuple(run), lists)
+        for selector, run in groupby(policies, selectors.get)
+    ]
 
 
 def render_group(context: RuleContext, given: PolicyGroup) -> Chain:
