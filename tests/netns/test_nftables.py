@@ -16,6 +16,7 @@ from pycalico.calc.messages import (
     HostMetadataUpdate,
     IPPoolUpdate,
     IPSetDelta,
+    IPSetRemove,
     IPSetType,
     IPSetUpdate,
     PolicyID,
@@ -297,6 +298,63 @@ def test_auto_uses_iptables_where_the_kernel_lacks_something(monkeypatch):
         assert "time travel" in status.note
         assert rig.count("filter", "legacy")
         assert "calico" not in rig.sh("nft list tables")
+
+
+CROWD = tuple(PolicyID("default", f"default/default.p{number:03}") for number in range(60))
+
+
+def crowd(policies, **members):
+    """Policies that let each its own set reach one port; ``members`` of sets that have others than usual."""
+    for policy_id in policies:
+        number = policy_id.name[-3:]
+        rule = Rule("allow", protocol="tcp", src_ip_set_ids=(f"s:{number}",), dst_ports=(PortRange(80, 80),))
+        yield IPSetUpdate(
+            f"s:{number}", IPSetType("hash:net"), members.get(f"s{number}", (f"10.0.0.{int(number)}",))
+        )
+        yield policy(rule, name=policy_id)
+    lists = (PolicyLists("default", tuple(policy_id.name for policy_id in policies), ()),)
+    yield rig.workload("pod1", POD, "172.16.158.2/32", tiers=lists)
+
+
+def unions():
+    """Members of the sets that runs of rules stand behind."""
+    found = re.findall(r"set cali40u-\w+ {(.*?)\n\t}", table(), re.DOTALL)
+    return [set(re.findall(r"[0-9][0-9./]{6,}", body)) for body in found]
+
+
+def test_rules_of_many_peers_stand_behind_unions_of_their_sets():
+    usual = {f"10.0.0.{number}" for number in range(60)}
+    start = (*NODES, *rig.PROFILES, *crowd(CROWD))
+    with rig.Rig(**NATIVE).start(*start) as felix:
+        (target,) = targets(felix)
+        assert len(unions()) > 2
+        assert set().union(*unions()) == usual
+        before = target.messages_written
+        felix.put(IPSetDelta("s:007", added=("10.9.9.9",), removed=("10.0.0.7",)))
+        rig.until(lambda: set().union(*unions()) == usual - {"10.0.0.7"} | {"10.9.9.9"}, what="the member")
+        # In the set and in the union, one that comes and one that goes.
+        assert target.messages_written - before == 4
+        felix.put(IPSetDelta("s:007", added=("10.0.0.7",), removed=("10.9.9.9",)))
+        # A member of two sets goes from the union with the last.
+        felix.put(IPSetDelta("s:008", added=("10.0.0.7",), removed=()))
+        felix.put(IPSetDelta("s:007", added=("10.9.0.0/16",), removed=("10.0.0.7",)))
+        rig.until(lambda: set().union(*unions()) == usual | {"10.9.0.0/16"}, what="the net")
+        felix.put(IPSetDelta("s:008", added=(), removed=("10.0.0.7",)))
+        rig.until(lambda: "10.0.0.7" not in set().union(*unions()), what="its end")
+        # One policy less in the middle, and its set.
+        fewer = CROWD[:30] + CROWD[31:]
+        felix.put(*list(crowd(fewer))[-1:], PolicyRemove(CROWD[30]), IPSetRemove("s:030"))
+        rig.until(lambda: "10.0.0.30" not in table(), what="the policy's end")
+        felix.resync()
+        assert felix.dataplane.status().failures == ()
+        churned = table()
+    now = {"s007": ("10.9.0.0/16",), "s008": ("10.0.0.8",)}
+    with rig.Rig(**NATIVE).start(*NODES, *rig.PROFILES, *crowd(fewer, **now)) as felix:
+        assert targets(felix)[0].rules_written == 0
+        assert table() == churned
+        felix.put(*list(crowd(CROWD[:5]))[-1:], *(PolicyRemove(each) for each in fewer[5:]))
+        rig.until(lambda: not unions(), what="no unions")
+        assert felix.dataplane.status().failures == ()
 
 
 def test_metrics_tell_what_is_in_the_table():
