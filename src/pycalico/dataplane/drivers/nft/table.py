@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import re
 import time
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 
 import msgspec
 
-from pycalico.dataplane.drivers.nft import compiler, members
+from pycalico.dataplane.drivers.nft import compiler, members, refusals
 from pycalico.dataplane.drivers.nft.changes import Changes
 from pycalico.dataplane.drivers.nft.generation import Generation
 from pycalico.dataplane.drivers.nft.members import Cover, NativeSet
@@ -30,6 +28,7 @@ from pycalico.dataplane.drivers.nft.objects import (
     SeenSet,
     map_text,
 )
+from pycalico.dataplane.drivers.nft.refusals import Denied
 from pycalico.kernel import nftables
 from pycalico.kernel.nfnetlink import Channel, NftablesError, Refusal
 from pycalico.reconcile.target import Outcome, TargetError
@@ -42,8 +41,6 @@ _RULE = 6
 _ID = slice(5, 21)
 _MARK = "cali:"
 _ROUNDS_MOST = 200
-_OF_POLICY = re.compile("(Policy|Profile) ")
-_LOOPS = (errno.EMLINK, errno.ELOOP)
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -173,16 +170,16 @@ class NftTable:
             for attempt in range(_ROUNDS_MOST):
                 every = self._with_users(doing)
                 changes = self._plan(every, going, refused, denied)
-                refusals = self._commit(changes)
-                if not refusals:
+                answer = self._commit(changes)
+                if not answer:
                     self._note(changes, every, going, refused, denied)
                     return Outcome(self._now(puts, refused), refused)
                 # What we believe to be there may be wrong: somebody else wrote. Only a refusal after a fresh look
                 # is the object's own fault.
                 self._forget_and_read(doing)
                 if attempt:
-                    culprits = self._culprits(changes, refusals, doing, denied)
-                    self._set_aside(culprits, doing, going, refused, denied)
+                    culprits = self._culprits(changes, answer, doing, denied)
+                    refusals.set_aside(culprits, doing, going, refused, denied)
         except NftablesError as error:
             raise TargetError(f"nftables table {_title(self.family)}: {error.args[-1]}") from None
         raise TargetError(f"nftables table {_title(self.family)}: the kernel refuses too much of it")
@@ -210,7 +207,7 @@ class NftTable:
             changes.owner = key
             try:
                 if isinstance(want, NativeChain):
-                    self._plan_chain(changes, name, _standing_in(want, denied.get(key)))
+                    self._plan_chain(changes, name, refusals.standing_in(want, denied.get(key)))
                 elif isinstance(want, NativeMap):
                     have = None if self._rebuild else self._maps.get(name)
                     changes.put_map(name, want.entries, have.entries if have else None, want.of)
@@ -223,7 +220,7 @@ class NftTable:
                 if isinstance(want, NativeChain):
                     wrong = {text for text in want.rules if not self._compiles(name, text)}
                     denied.setdefault(key, set()).update(wrong)
-                    self._plan_chain(changes, name, _standing_in(want, denied[key]))
+                    self._plan_chain(changes, name, refusals.standing_in(want, denied[key]))
         for key in deletes:
             kind, _, name = key.partition(" ")
             changes.owner = key
@@ -361,7 +358,7 @@ class NftTable:
         for key, want in puts.items():
             name = key.partition(" ")[2]
             if isinstance(want, NativeChain):
-                written = _standing_in(want, denied.get(key))
+                written = refusals.standing_in(want, denied.get(key))
                 self._chains[name] = SeenChain(written.ids, want.hook, handles.get(name))
             elif isinstance(want, NativeMap):
                 self._maps[name] = SeenMap(dict(want.entries), want.of)
@@ -384,82 +381,17 @@ class NftTable:
                 want.touched = None
         self._read()
 
-    def _set_aside(
-        self,
-        culprits: Mapping[str, tuple[str, set[str]]],
-        doing: dict[str, Content],
-        going: set[str],
-        refused: dict[str, str],
-        denied: Denied,
-    ) -> None:
-        for key, (reason, rules) in culprits.items():
-            want = doing.get(key)
-            if key in going:
-                refused[key] = reason
-                going.discard(key)
-                log.error("nftables: the kernel does not remove %s: %s", key, reason)
-            elif isinstance(want, NativeChain) and want.hook is None and not rules <= denied.get(key, set()):
-                notes = "; ".join(sorted(filter(None, map(compiler.notes_of, rules))))
-                refused[key] = f"{reason}: {notes}" if notes else reason
-                denied.setdefault(key, set()).update(rules)
-                log.error("nftables: the kernel refuses %s: %s; nothing passes it", key, refused[key])
-            else:
-                # Even what stands in for it is refused, or nothing can.
-                refused.setdefault(key, reason)
-                log.error("nftables: the kernel refuses %s: %s; it stays as it was", key, reason)
-                doing.pop(key, None)
-
     def _culprits(
-        self, changes: Changes, refusals: tuple[Refusal, ...], doing: Mapping[str, Content], denied: Denied
-    ) -> dict[str, tuple[str, set[str]]]:
-        """Objects at fault, why, and which of their rules, as wished.
-
-        What is refused for want of another object is not at fault if another is; what closes a loop is not what
-        should not be in it.
-        """
-        named = [
-            (*changes.owner_of(refusal.index), refusal)
-            for refusal in refusals
-            if refusal.index >= 0 and refusal.code not in _LOOPS
-        ]
-        roots = [item for item in named if item[2].code != errno.ENOENT] or named[:1]
-        found: dict[str, tuple[str, set[str]]] = {}
-        for key, rule, refusal in roots:
-            if key:
-                found.setdefault(key, (refusal.reason, set()))[1].add(rule)
-        for key, (_, rules) in found.items():
-            want = doing.get(key)
-            if isinstance(want, NativeChain) and not rules <= set(want.rules):
-                rules.update(want.rules)
-        return found or self._bisected(dict(doing), denied, refusals[0].reason)
-
-    def _bisected(
-        self, doing: Mapping[str, Content], denied: Denied, reason: str
-    ) -> dict[str, tuple[str, set[str]]]:
-        """The kernel only says that the whole cannot be: half of the rules deny until one is left.
-
-        What loops or nests too deeply shows at a transaction's end only, which cannot be rehearsed, so halves that
-        the kernel takes are there until the next step.
-        """
-        suspects = sorted(
-            {
-                (key, text)
-                for key, want in doing.items()
-                if isinstance(want, NativeChain) and not want.hook
-                for text in want.rules
-                if text not in denied.get(key, ())
-            }
-        )
-        if not suspects:
+        self, changes: Changes, refused: tuple[Refusal, ...], doing: Mapping[str, Content], denied: Denied
+    ) -> refusals.Culprits:
+        found = refusals.named(changes, refused, doing)
+        if found:
+            return found
+        culprit = refusals.halved(doing, denied, lambda some: self._lands_without(some, doing, denied))
+        reason = refused[0].reason
+        if culprit is None:
             raise TargetError(f"nftables table {_title(self.family)} is refused as a whole: {reason}")
-        # What users wrote is at fault rather than what leads there.
-        theirs = [pair for pair in suspects if _OF_POLICY.search(compiler.notes_of(pair[1]))]
-        if theirs and self._lands_without(theirs, doing, denied):
-            suspects = theirs
-        while len(suspects) > 1:
-            half = suspects[: len(suspects) // 2]
-            suspects = half if self._lands_without(half, doing, denied) else suspects[len(half) :]
-        key, text = suspects[0]
+        key, text = culprit
         return {key: (reason, {text})}
 
     def _lands_without(
@@ -476,25 +408,8 @@ class NftTable:
         return True
 
 
-#: Rules that the kernel refused, by key of their chain.
-Denied = dict[str, set[str]]
-
-
 def _pairs(want: NativeChain) -> zip[tuple[str, str]]:
     return zip(want.rules, want.ids, strict=True)
-
-
-def _standing_in(want: NativeChain, denied: AbstractSet[str] | None) -> NativeChain:
-    """With rules that drop all in place of those that cannot be."""
-    if not denied:
-        return want
-    rules = tuple(_denial(text) if text in denied else text for text in want.rules)
-    return NativeChain(rules, tuple(compiler.rule_id(text) for text in rules), want.hook)
-
-
-def _denial(text: str) -> str:
-    notes = compiler.notes_of(text)
-    return f'-m comment --comment "Drop: the kernel refused {notes or "this rule"}" --jump DROP'
 
 
 def _id_of(comment: str) -> str:
