@@ -5,6 +5,7 @@ import sys
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -15,6 +16,7 @@ from pycalico.calc.messages import (
     HostMetadataUpdate,
     IPPoolUpdate,
     IPSetDelta,
+    IPSetRemove,
     IPSetType,
     IPSetUpdate,
     PolicyID,
@@ -26,6 +28,8 @@ from pycalico.calc.messages import (
 )
 from pycalico.dataplane.drivers.choice import NftablesUnfit, choose
 from pycalico.dataplane.drivers.nft import features
+from pycalico.felix import nft_metrics
+from pycalico.kernel import nftexpr
 from pycalico.kernel.nfnetlink import Channel
 
 pytestmark = pytest.mark.netns
@@ -112,8 +116,8 @@ def test_each_change_is_as_small_as_what_changed():
         felix.put(policy(from_set(81), name=added), rig.workload("pod1", POD, "172.16.158.2/32", tiers=(PolicyLists("default", longer, ()),)))  # fmt: skip
         rig.until(lambda: "dport 81" in table(), what="the policy")
         felix.settle()
-        # Two chains and their rules, and one rule in the group; no endpoint's chain.
-        assert target.messages_written - before < 8
+        # A rule in the group; no endpoint's chain, and none of the policy's own.
+        assert target.messages_written - before == 1
 
 
 def test_tampering_is_repaired_and_others_tables_are_left_alone():
@@ -172,38 +176,67 @@ def _hash_of_policy():
     return re.search(r"filter-cali-pi-_(\S+)", table())[1]
 
 
-def test_what_the_kernel_refuses_is_named_and_denied_and_the_rest_lands(monkeypatch):
-    """A rule that the kernel cannot take: nothing that validation lets through is known to be one, so it is made."""
+BAD = PolicyID("default", "default/default.bad")
+
+
+def break_rules(monkeypatch, words):
+    """Rules with port 6666 are what the kernel cannot take: nothing that validation lets through is known to be so."""
     from pycalico.dataplane.drivers.nft import changes
-    from pycalico.kernel import nftexpr
 
     real = changes.compile_rule
 
     def broken(family, where, text):
         found = real(family, where, text)
-        if "--destination-ports 6666" in text:
-            found = type(found)((nftexpr.expression("nonesuch", b""),), found.comment)
-        return found
+        return type(found)((words,), found.comment) if "--destination-ports 6666" in text else found
 
     monkeypatch.setattr(changes, "compile_rule", broken)
-    bad = PolicyID("default", "default/default.bad")
-    both = (PolicyLists("default", (POLICY.name, bad.name), ()),)
-    pod = rig.workload("pod1", POD, "172.16.158.2/32", tiers=both)
-    with rig.Rig(**NATIVE).start(*world("10.0.0.1"), policy(from_set(6666), name=bad), pod) as felix:
-        failures = felix.dataplane.status().failures
-        assert [failure.key for failure in failures] == [f"chain filter-{_chain_of(bad)}"]
-        assert "ENOENT" in failures[0].reason
+
+
+def beside(*others):
+    lists = (PolicyLists("default", (POLICY.name, BAD.name, *others), ()),)
+    return rig.workload("pod1", POD, "172.16.158.2/32", tiers=lists)
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["in its own chain", "in a group"])
+def test_what_the_kernel_refuses_is_named_and_denied_and_the_rest_lands(monkeypatch, alone):
+    break_rules(monkeypatch, nftexpr.expression("nonesuch", b""))
+
+    def bad(port):
+        update = policy(from_set(port), name=BAD)
+        return msgspec.structs.replace(update, original_selector="alone") if alone else update
+
+    with rig.Rig(**NATIVE).start(*world("10.0.0.1"), bad(6666), beside()) as felix:
+        (failure,) = felix.dataplane.status().failures
+        assert ("cali-pi-" in failure.key) == alone
+        assert "ENOENT" in failure.reason
+        assert "Policy default/default.bad ingress" in failure.reason
+        assert re.search(r"Policy default/default.allow ingress.*", table())
         assert "dport 80" in table()
-        assert "drop comment" in table(f"chain ip calico filter-{_chain_of(bad)}")
-        felix.put(policy(from_set(6667), name=bad))
+        assert len(re.findall("Drop: the kernel refused Policy default/default.bad", table())) == 1
+        felix.put(bad(6667))
         rig.until(lambda: "dport 6667" in table(), what="the mended policy")
         rig.until(lambda: not felix.dataplane.status().failures, what="no failure")
+        assert "the kernel refused" not in table()
 
 
-def _chain_of(policy_id):
-    from pycalico.dataplane.rules.policy import policy_chain_name
-
-    return policy_chain_name(True, policy_id.name)
+def test_what_the_kernel_refuses_as_a_whole_is_found_by_halves(monkeypatch):
+    """A loop shows at the transaction's end, and the kernel does not say where it is."""
+    break_rules(monkeypatch, nftexpr.verdict(nftexpr.JUMP, f"filter-cali-tw-{POD}"))
+    more = [PolicyID("default", f"default/default.more{number}") for number in range(40)]
+    good = [policy(from_set(7000 + number), name=name) for number, name in enumerate(more)]
+    bad = policy(from_set(6665), from_set(6666), name=BAD)
+    with rig.Rig(**NATIVE).start(
+        *world("10.0.0.1"), *good, bad, beside(*(item.name for item in more))
+    ) as felix:
+        (failure,) = felix.dataplane.status().failures
+        assert "EMLINK" in failure.reason or "ELOOP" in failure.reason
+        assert "Policy default/default.bad ingress" in failure.reason
+        found = table()
+        assert all(f"dport {port} " in found for port in (80, 6665, *range(7000, 7040)))
+        assert len(re.findall("Drop: the kernel refused Policy default/default.bad", found)) == 1
+        felix.put(policy(from_set(6667), name=BAD))
+        rig.until(lambda: "dport 6667" in table() and "refused" not in table(), what="the mended policy")
+        rig.until(lambda: not felix.dataplane.status().failures, what="no failure")
 
 
 @pytest.mark.parametrize("backend", ["legacy", "nft"])
@@ -252,6 +285,96 @@ def test_auto_follows_kube_proxy():
     assert not choose("Auto", (4,)).native
     rig.sh("nft add chain ip kube-proxy services")
     assert choose("Auto", (4, 6)).native
+
+
+def test_auto_uses_iptables_where_the_kernel_lacks_something(monkeypatch):
+    time_travel = ("time travel", "filter", "-m mark --mark 0x1/0x1 --jump nowhere")
+    monkeypatch.setattr(features, "_RULES", (*features._RULES, time_travel))
+    rig.sh("nft add table ip kube-proxy; nft add chain ip kube-proxy services")
+    with rig.Rig(nftables_mode="Auto", iptables_backend="legacy").start(*world("10.0.0.1")) as felix:
+        status = felix.dataplane.status()
+        assert status.started
+        assert status.failures == ()
+        assert "time travel" in status.note
+        assert rig.count("filter", "legacy")
+        assert "calico" not in rig.sh("nft list tables")
+
+
+CROWD = tuple(PolicyID("default", f"default/default.p{number:03}") for number in range(60))
+
+
+def crowd(policies, **members):
+    """Policies that let each its own set reach one port; ``members`` of sets that have others than usual."""
+    for policy_id in policies:
+        number = policy_id.name[-3:]
+        rule = Rule("allow", protocol="tcp", src_ip_set_ids=(f"s:{number}",), dst_ports=(PortRange(80, 80),))
+        yield IPSetUpdate(
+            f"s:{number}", IPSetType("hash:net"), members.get(f"s{number}", (f"10.0.0.{int(number)}",))
+        )
+        yield policy(rule, name=policy_id)
+    lists = (PolicyLists("default", tuple(policy_id.name for policy_id in policies), ()),)
+    yield rig.workload("pod1", POD, "172.16.158.2/32", tiers=lists)
+
+
+def unions():
+    """Members of the sets that runs of rules stand behind."""
+    found = re.findall(r"set cali40u-\w+ {(.*?)\n\t}", table(), re.DOTALL)
+    return [set(re.findall(r"[0-9][0-9./]{6,}", body)) for body in found]
+
+
+def test_rules_of_many_peers_stand_behind_unions_of_their_sets():
+    usual = {f"10.0.0.{number}" for number in range(60)}
+    start = (*NODES, *rig.PROFILES, *crowd(CROWD))
+    with rig.Rig(**NATIVE).start(*start) as felix:
+        (target,) = targets(felix)
+        assert len(unions()) > 2
+        assert set().union(*unions()) == usual
+        before = target.messages_written
+        felix.put(IPSetDelta("s:007", added=("10.9.9.9",), removed=("10.0.0.7",)))
+        rig.until(lambda: set().union(*unions()) == usual - {"10.0.0.7"} | {"10.9.9.9"}, what="the member")
+        # In the set and in the union, one that comes and one that goes.
+        assert target.messages_written - before == 4
+        felix.put(IPSetDelta("s:007", added=("10.0.0.7",), removed=("10.9.9.9",)))
+        # A member of two sets goes from the union with the last.
+        felix.put(IPSetDelta("s:008", added=("10.0.0.7",), removed=()))
+        felix.put(IPSetDelta("s:007", added=("10.9.0.0/16",), removed=("10.0.0.7",)))
+        rig.until(lambda: set().union(*unions()) == usual | {"10.9.0.0/16"}, what="the net")
+        felix.put(IPSetDelta("s:008", added=(), removed=("10.0.0.7",)))
+        rig.until(lambda: "10.0.0.7" not in set().union(*unions()), what="its end")
+        # One policy less in the middle, and its set.
+        fewer = CROWD[:30] + CROWD[31:]
+        felix.put(*list(crowd(fewer))[-1:], PolicyRemove(CROWD[30]), IPSetRemove("s:030"))
+        rig.until(lambda: "10.0.0.30" not in table(), what="the policy's end")
+        felix.resync()
+        assert felix.dataplane.status().failures == ()
+        churned = table()
+    now = {"s007": ("10.9.0.0/16",), "s008": ("10.0.0.8",)}
+    with rig.Rig(**NATIVE).start(*NODES, *rig.PROFILES, *crowd(fewer, **now)) as felix:
+        assert targets(felix)[0].rules_written == 0
+        assert table() == churned
+        felix.put(*list(crowd(CROWD[:5]))[-1:], *(PolicyRemove(each) for each in fewer[5:]))
+        rig.until(lambda: not unions(), what="no unions")
+        assert felix.dataplane.status().failures == ()
+
+
+def test_metrics_tell_what_is_in_the_table():
+    with rig.Rig(**NATIVE).start(*world("10.0.0.1")) as felix:
+        felix.put(IPSetDelta(SET, added=("10.0.0.2",), removed=()))
+        rig.until(lambda: members() == {"10.0.0.1", "10.0.0.2"}, what="the member")
+        found = {
+            sample.name: sample.value
+            for metric in nft_metrics.of_nftables(targets(felix))
+            for sample in metric.samples
+            if sample.labels == {"ip_version": "4"}
+        }
+        kinds = re.findall(r"^\t(chain|map|set) ", table(), re.MULTILINE)
+        assert found["felix_nft_chains"] == kinds.count("chain")
+        assert found["felix_nft_maps"] == kinds.count("map")
+        assert found["felix_nft_sets"] == kinds.count("set")
+        assert found["felix_nft_rules"] == len(re.findall(r" comment \"cali:", table()))
+        assert found["felix_nft_transaction_seconds_count"] >= 2
+        assert found["felix_nft_transaction_seconds_sum"] > 0
+        assert found["felix_nft_refusals"] == 0
 
 
 def test_a_kernel_that_lacks_something_is_told_by_name(monkeypatch):

@@ -55,7 +55,8 @@ _PROTOCOLS = frozenset(("protocol", "notProtocol"))
 _SIZED = {
     "listenPort": ("uint16", 0, 65535), "port": ("uint16", 0, 65535), "hostPort": ("uint16", 0, 65535),
     "ttlSecurity": ("uint8", 0, 255), "numAllowedLocalASNumbers": ("int32", -(2**31), 2**31 - 1),
-    "iptablesMarkMask": ("uint32", 0, 2**32 - 1), "updatePeriodSeconds": ("uint32", 0, 2**32 - 1),
+    "iptablesMarkMask": ("uint32", 0, 2**32 - 1), "nftablesMarkMask": ("uint32", 0, 2**32 - 1),
+    "updatePeriodSeconds": ("uint32", 0, 2**32 - 1),
     "debugProfilePort": ("int32", -(2**31), 2**31 - 1), "maxBlocksPerHost": ("int32", -(2**31), 2**31 - 1),
     "deletionGracePeriodSeconds": ("int64", -(2**63), 2**63 - 1), "generation": ("int64", -(2**63), 2**63 - 1),
 }  # fmt: skip

@@ -40,6 +40,8 @@ from pycalico.reconcile.reconciler import Reconciler
 log = logging.getLogger(__name__)
 
 _LOCK_TIMEOUT_S = 10
+#: The kernel has one lock for nf_tables, so threads help with what there is to compile only.
+_IN_TURN_MOST = 200
 
 
 class Assembly(msgspec.Struct):
@@ -149,7 +151,7 @@ def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs) -> Ass
         files = Reconciler("status files", StatusFiles(config.endpoint_status_path))
     stages = [
         Stage("links", [tunnel_links, settings]),
-        Stage("nftables", natives),
+        Stage("nftables", natives, in_turn_most=_IN_TURN_MOST),
         Stage("IP sets", sets, deletes=False),
         Stage("routes", [*entries, *routes.values()] if config.route_sync else entries),
         Stage("iptables", tables),
@@ -262,6 +264,7 @@ def _plane(
         tunnels=tunnel_links,
         settings=settings,
         mtus=mtus,
+        unions=set_wishes if isinstance(set_wishes, NativeSetWishes) else None,
     )
 
 

@@ -15,8 +15,10 @@ from pycalico.base.distribution import Distribution
 from pycalico.calc.graph import CalcGraph
 from pycalico.dataplane.drivers.ipsets import IPSets
 from pycalico.dataplane.drivers.iptables import Table
+from pycalico.dataplane.drivers.nft.table import NftTable
 from pycalico.dataplane.drivers.routes import Routes
 from pycalico.dataplane.engine import Dataplane
+from pycalico.felix import nft_metrics
 from pycalico.kernel.command import TALLIES, TIMES, Tally
 
 log = logging.getLogger(__name__)
@@ -230,6 +232,8 @@ class FelixCollector(Collector):
         yield _gauges("felix_ipsets_calico", "IP sets of ours.", ["ip_version"], sets)
         yield GaugeMetricFamily("felix_ipsets_total", "IP sets of ours.", sum(count for _, count in sets))
         yield _count("felix_ipset_lines_executed", "Lines written.", written)
+        targets = [item.target for item in assembly.natives]
+        yield from nft_metrics.of_nftables([target for target in targets if isinstance(target, NftTable)])
 
 
 def _counter(name: str, text: str, labels: list[str], found: Labelled) -> Metric:

@@ -19,12 +19,17 @@ def one_by_one(jobs: Sequence[Job]) -> list[bool]:
 
 
 class Stage(msgspec.Struct):
-    """Reconcilers that do not depend on each other. ``deletes`` False: another stage deletes later."""
+    """Reconcilers that do not depend on each other. ``deletes`` False: another stage deletes later.
+
+    While none has more than ``in_turn_most`` changes they are written one after another, the first one first: where
+    the kernel takes them one by one anyway, none waits for another's.
+    """
 
     label: str
     reconcilers: list[Reconciler[Any, Any, Any]]
     puts: bool = True
     deletes: bool = True
+    in_turn_most: int = 0
 
 
 class Pipeline:
@@ -38,13 +43,13 @@ class Pipeline:
         """True when anything was written. Nothing is deleted unless ``may_delete``."""
         changed = False
         for stage in self.stages:
-            jobs = [
-                self._job(stage, item, now_s, may_delete)
-                for item in stage.reconcilers
-                if _is_due(item, now_s)
-            ]
-            if jobs:
-                changed |= any(self._run_all(jobs))
+            due = [item for item in stage.reconcilers if _is_due(item, now_s)]
+            jobs = [self._job(stage, item, now_s, may_delete) for item in due]
+            if not jobs:
+                continue
+            most = stage.in_turn_most
+            few = most > 0 and all(len(item.delta.dirty) <= most for item in due)
+            changed |= any(one_by_one(jobs) if few else self._run_all(jobs))
         return changed
 
     @staticmethod

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pycalico.dataplane.drivers.ipsets import IPSet, IPSets, canonical
+from pycalico.reconcile.reconciler import Reconciler
 
 DATA = Path(__file__).parents[2] / "golden" / "data" / "felix-vectors.json"
 CREATE = next(v for v in json.loads(DATA.read_text())["vectors"] if v["id"] == "ipset-create")
@@ -46,6 +49,53 @@ def test_members_change_deletions_first():
     assert sets.written == [["del cali40s 10.0.0.1 --exist", "add cali40s 10.0.0.3"]]
     want.members.add("10.0.0.4")
     assert not sets.same(want, outcome.now["cali40s"])
+
+
+class Kernel(Fake):
+    """Does what is written; ``given`` is what is there."""
+
+    def _list(self):
+        return {name: IPSet(have.type, have.most, set(have.members)) for name, have in self.given.items()}
+
+    def read(self):
+        self._fingerprint = b""
+        return super().read()
+
+    def _restore(self, lines):
+        for line in lines:
+            verb, name, rest, *_ = line.split(" ")
+            if verb == "create":
+                self.given[name] = IPSet(rest, 10, set())
+            elif verb == "add":
+                self.given[name].members.add(rest)
+            else:
+                self.given[name].members.discard(rest)
+        return super()._restore(lines)
+
+
+MEMBERS = st.sets(st.integers(1, 5).map("10.0.0.{}".format), max_size=3)
+
+
+@given(st.lists(st.tuples(st.sampled_from(("wish", "write", "others", "read")), MEMBERS), max_size=20))
+def test_what_is_noted_leads_where_comparing_all_would(steps):
+    kernel = Kernel()
+    reconciler = Reconciler("sets", kernel)
+    want = IPSet(NET, 10, set(), touched=set())
+    for kind, members in [*steps, ("read", set()), ("write", set())]:
+        if kind == "wish":
+            want.toggle(members)
+            reconciler.want("cali40s", want)
+        elif kind == "others" and "cali40s" in kernel.given:
+            kernel.given["cali40s"].members ^= members
+        elif kind == "read":
+            reconciler.resync()
+        elif kind == "write":
+            reconciler.run(0)
+    if "cali40s" in reconciler.delta.wanted:
+        assert kernel.given["cali40s"].members == want.members
+        written = len(kernel.written)
+        reconciler.run(0)
+        assert len(kernel.written) == written
 
 
 def test_another_type_is_swapped_in():

@@ -275,12 +275,12 @@ def test_host_endpoint_with_group():
     }
     check("filter", chains["cali-fh-eth0"])
     check("filter", chains["cali-th-eth0"])
-    check("filter", render_group(context(), group)[-1])
+    check("filter", render_group(context(), group))
 
 
 def test_long_group_returns_on_verdict():
     group = PolicyGroup("default", True, "all()", tuple(f"default.p{i}" for i in range(7)))
-    rules = render_group(context(), group)[-1].rules
+    rules = render_group(context(), group).rules
     assert rules[5] == '-m comment --comment "Return on verdict" -m mark ! --mark 0/0x30000 --jump RETURN'
     assert rules[6] == "--jump cali-pi-default.p5"
     assert len(rules) == 8

@@ -28,7 +28,8 @@ class RouteTableRange(Struct):
 class FelixConfigurationSpec(Struct):
     """Each field sets the Felix parameter of the same name; durations are Go strings (``90s``).
 
-    ``program_cluster_routes`` (Enabled, Disabled) is named as in later Calico releases.
+    ``program_cluster_routes`` (Enabled, Disabled) and ``nftables_*`` are named as in later Calico releases; a cluster
+    with v3.28.1's definitions does not keep them, and is told by annotations ``config.projectcalico.org/<Parameter>``.
     """
 
     use_internal_dataplane_driver: bool | None = None
@@ -169,6 +170,11 @@ class FelixConfigurationSpec(Struct):
     windows_manage_firewall_rules: str | None = None
     program_cluster_routes: str | None = None
     nftables_mode: str | None = msgspec.field(default=None, name="nftablesMode")
+    nftables_refresh_interval: str | None = msgspec.field(default=None, name="nftablesRefreshInterval")
+    nftables_filter_allow_action: str = msgspec.field(default="", name="nftablesFilterAllowAction")
+    nftables_mangle_allow_action: str = msgspec.field(default="", name="nftablesMangleAllowAction")
+    nftables_filter_deny_action: str = msgspec.field(default="", name="nftablesFilterDenyAction")
+    nftables_mark_mask: int | None = msgspec.field(default=None, name="nftablesMarkMask")
 
 
 class FelixConfiguration(Resource):

@@ -91,6 +91,25 @@ _FIELDS: tuple[tuple[str, str, str, Callable[[Any], bool]], ...] = (
     ("workload_source_spoofing", "WorkloadSourceSpoofing", "oneof", values.one_of("Disabled", "Any")),
     ("mtu_iface_pattern", "MTUIfacePattern", "regexp", values.is_pattern),
     ("windows_manage_firewall_rules", "WindowsManageFirewallRules", "oneof", _ENABLED),
+    ("nftables_mode", "NFTablesMode", "nftablesMode", values.one_of("Disabled", "Enabled", "Auto")),
+    (
+        "nftables_filter_allow_action",
+        "NftablesFilterAllowAction",
+        "acceptReturn",
+        values.one_of("Accept", "Return"),
+    ),
+    (
+        "nftables_mangle_allow_action",
+        "NftablesMangleAllowAction",
+        "acceptReturn",
+        values.one_of("Accept", "Return"),
+    ),
+    (
+        "nftables_filter_deny_action",
+        "NftablesFilterDenyAction",
+        "dropReject",
+        values.one_of("Drop", "Reject"),
+    ),
 )
 #: attribute, name, (rule, bound) pairs.
 _NUMBERS: tuple[tuple[str, str, tuple[tuple[str, int], ...]], ...] = (

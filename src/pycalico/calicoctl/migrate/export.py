@@ -30,6 +30,9 @@ _ACTIONS = (
     "iptables_filter_allow_action",
     "iptables_mangle_allow_action",
     "iptables_filter_deny_action",
+    "nftables_filter_allow_action",
+    "nftables_mangle_allow_action",
+    "nftables_filter_deny_action",
 )
 
 

@@ -31,11 +31,29 @@ class IPSet(msgspec.Struct):
     """``members`` is shared with the wisher, who changes it in place and wishes the set again.
 
     ``type`` is ipset's (hash:net, hash:ip, hash:ip,port); members are spelled as ipset prints them: see `canonical`.
+    A wisher that notes in ``touched`` what differs from ``base``, which is what was last seen of the kernel's, spares
+    the comparison of all members; None: nobody notes.
     """
 
     type: str
     most: int
     members: set[str]
+    touched: set[str] | None = None
+    base: IPSet | None = None
+
+    def toggle(self, members: set[str]) -> None:
+        """What was in goes, what was not comes."""
+        self.members ^= members
+        if self.touched is not None:
+            self.touched ^= members
+
+    def difference(self, have: IPSet) -> set[str]:
+        """Members of one of the two only."""
+        if self.touched is None:
+            return self.members ^ have.members
+        if self.base is not have:
+            self.base, self.touched = have, self.members ^ have.members
+        return self.touched
 
 
 def canonical(family: int, member: str) -> Iterator[str]:
@@ -75,7 +93,7 @@ class IPSets:
         return dict(self._have)
 
     def same(self, want: IPSet, have: IPSet) -> bool:
-        return want.type == have.type and want.most == have.most and want.members == have.members
+        return _is_alike(want, have) and not want.difference(have)
 
     def apply(self, puts: Mapping[str, IPSet], deletes: AbstractSet[str]) -> Outcome[str, IPSet]:
         now, failures = self._put(puts) if puts else ({}, {})
@@ -105,9 +123,15 @@ class IPSets:
         return self._done({key: want for key, want in puts.items() if key not in failures}), failures
 
     def _done(self, puts: Mapping[str, IPSet]) -> dict[str, IPSet]:
-        now = {key: IPSet(want.type, want.most, set(want.members)) for key, want in puts.items()}
-        self._have.update(now)
-        return now
+        for key, want in puts.items():
+            have = self._have.get(key)
+            if have and _is_alike(want, have):
+                have.members ^= want.difference(have)
+            else:
+                have = self._have[key] = IPSet(want.type, want.most, set(want.members))
+            if want.touched is not None:
+                want.base, want.touched = have, set()
+        return {key: self._have[key] for key in puts}
 
     def _write(self, puts: Mapping[str, IPSet]) -> str:
         """The refusal's reason; empty when it worked."""
@@ -124,9 +148,10 @@ class IPSets:
     def _lines(self, set_name: str, want: IPSet, leftovers: list[str]) -> Iterator[str]:
         """Deletions come before additions, so that a full set has room."""
         have = self._have.get(set_name)
-        if have and have.type == want.type and have.most == want.most:
-            yield from (f"del {set_name} {member} --exist" for member in sorted(have.members - want.members))
-            yield from _additions(set_name, want.members - have.members)
+        if have and _is_alike(want, have):
+            touched = want.difference(have)
+            yield from (f"del {set_name} {member} --exist" for member in sorted(touched - want.members))
+            yield from _additions(set_name, touched & want.members)
             return
         family = "inet" if self.family == 4 else "inet6"
         fresh = set_name
@@ -198,6 +223,10 @@ class IPSets:
             elif words[0] == "add":
                 found[words[1]].members.add(words[2])
         return found
+
+
+def _is_alike(want: IPSet, have: IPSet) -> bool:
+    return want.type == have.type and want.most == have.most
 
 
 def _additions(set_name: str, members: Iterable[str]) -> Iterator[str]:

@@ -19,9 +19,9 @@ class EndpointManager:
         self._plane = plane
         self._policies = policies
         self._marks = EndpointMarks(plane.context.marks.endpoint)
-        groups = Groups(plane, policies)
-        self._workloads = WorkloadManager(plane, groups, self._marks)
-        self._hosts = HostEndpointManager(plane, groups, self._marks)
+        self._groups = Groups(plane, policies)
+        self._workloads = WorkloadManager(plane, self._groups, self._marks)
+        self._hosts = HostEndpointManager(plane, self._groups, self._marks)
         self._offers = Offers(plane.tables)
 
     @property
@@ -34,11 +34,14 @@ class EndpointManager:
 
     def resolve(self) -> None:
         if self._policies.regrouped:
-            changed, self._policies.regrouped = self._policies.regrouped, set()
-            self._workloads.regroup(changed)
-            self._hosts.regroup(changed)
+            regrouped, self._policies.regrouped = self._policies.regrouped, set()
+            users = self._groups.users_of(regrouped)
+            self._workloads.regroup(users)
+            self._hosts.regroup(users)
+        changed, self._policies.changed = self._policies.changed, set()
         self._workloads.resolve()
         self._hosts.resolve()
+        self._groups.refresh(changed)
         if self._plane.context.config.kube_ipvs:
             self._offers.put("marks", "filter", self._mark_dispatch())
 

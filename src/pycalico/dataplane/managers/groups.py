@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from pycalico.calc.messages import PolicyID, PolicyLists
 from pycalico.dataplane.managers.plane import Offers, Plane
 from pycalico.dataplane.managers.policies import PolicyManager
-from pycalico.dataplane.rules.group import PolicyGroup, PortKeys, group, render_group
+from pycalico.dataplane.rules.chain import Chain
+from pycalico.dataplane.rules.group import PolicyGroup, group, render_group
+from pycalico.dataplane.rules.group_native import render_native_group
+from pycalico.dataplane.rules.units import Unit
 
 _TABLES = ("raw", "mangle", "filter")
 
@@ -21,6 +24,13 @@ class Groups:
         self._users: dict[PolicyGroup, set[str]] = {}
         self._of_user: dict[str, set[PolicyGroup]] = {}
         self._by_chain: dict[str, PolicyGroup] = {}
+        self._unions: dict[str, set[str]] = {}
+        """By group's chain."""
+        self._fresh: set[str] = set()
+        """Chains of groups rendered since `refresh`."""
+        self._tiers: dict[str, Sequence[PolicyLists]] = {}
+        self._listing: dict[str, set[str]] = {}
+        """Users by the names of policies that apply to them."""
 
     def of(
         self, user: str, tiers: Sequence[PolicyLists], lists: str = "normal"
@@ -29,6 +39,7 @@ class Groups:
 
         ``lists`` is normal, forward, pre-DNAT or untracked.
         """
+        self._list(user, tiers)
         lists = lists if self._plane.context.native else ""
         ingress = [g for tier in tiers for g in self._group(tier, True, tier.ingress, lists)]
         egress = [g for tier in tiers for g in self._group(tier, False, tier.egress, lists)]
@@ -36,16 +47,36 @@ class Groups:
         return ingress, egress
 
     def release(self, user: str) -> None:
+        self._list(user, ())
         self._hold(user, set())
 
+    def users_of(self, policies: Iterable[PolicyID]) -> set[str]:
+        """Those that were told to `of` with any of ``policies``."""
+        return {user for policy in policies for user in self._listing.get(policy.name, ())}
+
+    def _list(self, user: str, tiers: Sequence[PolicyLists]) -> None:
+        before, now = _names(self._tiers.pop(user, ())), _names(tiers)
+        for name in now - before:
+            self._listing.setdefault(name, set()).add(user)
+        for name in before - now:
+            self._listing[name].discard(user)
+            if not self._listing[name]:
+                del self._listing[name]
+        if tiers:
+            self._tiers[user] = tiers
+
+    def refresh(self, changed: AbstractSet[PolicyID]) -> None:
+        """Native groups hold the rules of their policies, of which ``changed`` are others now."""
+        for policy in changed:
+            users = self._listing.get(policy.name, ())
+            for item in {item for user in users for item in self._of_user.get(user, ())}:
+                concerned = item.lists and item.tier == policy.tier and policy.name in item.policies
+                if concerned and item.chain_name not in self._fresh:
+                    self._render(item)
+        self._fresh = set()
+
     def _group(self, tier: PolicyLists, inbound: bool, names: Sequence[str], lists: str) -> list[PolicyGroup]:
-        def selector_of(name: str) -> str:
-            return self._policies.selector_of(tier.tier, name)
-
-        def keys_of(name: str) -> PortKeys | None:
-            return self._policies.keys_of(tier.tier, name, inbound)
-
-        return group(tier.tier, inbound, names, selector_of, lists, keys_of if lists else None)
+        return group(tier.tier, inbound, names, self._policies.selectors(tier.tier), lists)
 
     def _hold(self, user: str, groups: set[PolicyGroup]) -> None:
         before = self._of_user.get(user, set())
@@ -53,9 +84,7 @@ class Groups:
             users = self._users.setdefault(item, set())
             if not users:
                 self._by_chain[item.chain_name] = item
-                chains = render_group(self._plane.context, item)
-                for table in _TABLES:
-                    self._offers.put(f"group {item.chain_name}", table, chains)
+                self._render(item)
             users.add(user)
         for item in before - groups:
             self._users[item].discard(user)
@@ -64,18 +93,40 @@ class Groups:
                 # Perhaps a group that holds one policy more goes on under the name.
                 if self._by_chain[item.chain_name] == item:
                     del self._by_chain[item.chain_name]
-                    for table in _TABLES:
-                        self._offers.put(f"group {item.chain_name}", table, ())
+                    self._put(item.chain_name, (), {})
         if groups:
             self._of_user[user] = groups
         else:
             self._of_user.pop(user, None)
 
+    def _render(self, item: PolicyGroup) -> None:
+        context = self._plane.context
+        if not item.lists:
+            self._put(item.chain_name, (render_group(context, item),), {})
+            return
 
-def lists_any(tiers: Iterable[PolicyLists], policies: AbstractSet[PolicyID]) -> bool:
-    """Whether any of ``policies`` applies to the endpoint with these tiers."""
-    return any(
-        policy.tier == tier.tier and (policy.name in tier.ingress or policy.name in tier.egress)
-        for tier in tiers
-        for policy in policies
-    )
+        units, side = self._policies.units(item.tier), 0 if item.inbound else 1
+
+        def units_of(name: str) -> Sequence[Unit]:
+            found = units.get(name)
+            return found[side] if found else ()
+
+        self._fresh.add(item.chain_name)
+        rendered = render_native_group(context, item, units_of)
+        self._put(item.chain_name, rendered.chains, rendered.unions)
+
+    def _put(self, name: str, chains: Sequence[Chain], unions: Mapping[str, Sequence[str]]) -> None:
+        if self._plane.unions:
+            for union, set_ids in unions.items():
+                self._plane.unions.unite(union, set_ids)
+        for table in _TABLES:
+            self._offers.put(f"group {name}", table, chains)
+        if self._plane.unions:
+            for union in self._unions.pop(name, set()) - unions.keys():
+                self._plane.unions.disband(union)
+            if unions:
+                self._unions[name] = set(unions)
+
+
+def _names(tiers: Iterable[PolicyLists]) -> set[str]:
+    return {name for tier in tiers for names in (tier.ingress, tier.egress) for name in names}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
-from pycalico.calc.messages import HostEndpointRemove, HostEndpointUpdate, PolicyID, PolicyLists
-from pycalico.dataplane.managers.groups import Groups, lists_any
+from pycalico.calc.messages import HostEndpointRemove, HostEndpointUpdate
+from pycalico.dataplane.managers.groups import Groups
 from pycalico.dataplane.managers.host_match import match_interfaces
 from pycalico.dataplane.managers.plane import Handlers, InterfacesChanged, Offers, Plane
 from pycalico.dataplane.managers.sets import is_skipped
@@ -14,6 +14,8 @@ from pycalico.dataplane.rules import dispatch, endpoint
 from pycalico.dataplane.rules.chain import Chain
 from pycalico.dataplane.rules.marks import EndpointMarks
 from pycalico.dataplane.rules.name import ANY_INTERFACE
+
+_KINDS = ("normal", "forward", "pre-DNAT", "untracked")
 
 
 class HostEndpointManager:
@@ -52,8 +54,10 @@ class HostEndpointManager:
         if self._known:
             self._dirty |= any(not self._skipped.search(item) for item in change.names)
 
-    def regroup(self, changed: AbstractSet[PolicyID]) -> None:
-        self._dirty |= any(lists_any(_every_tier(update), changed) for update in self._active.values())
+    def regroup(self, users: AbstractSet[str]) -> None:
+        self._dirty |= any(
+            _user(kind, interface) in users for interface in self._active for kind in _KINDS if users
+        )
 
     def _addresses(self, interface: str) -> frozenset[str]:
         found = self._plane.interfaces.get(interface)
@@ -76,16 +80,16 @@ class HostEndpointManager:
     def _forget(self, interface: str) -> None:
         for table in ("filter", "mangle", "raw"):
             self._offers.put(interface, table, ())
-        for kind in ("normal", "forward", "pre-DNAT", "untracked"):
-            self._groups.release(f"host {kind} {interface}")
+        for kind in _KINDS:
+            self._groups.release(_user(kind, interface))
         self._marks.release(interface)
 
     def _program(self, interface: str, update: HostEndpointUpdate) -> None:
         context = self._plane.context
-        normal = self._groups.of(f"host normal {interface}", update.tiers)
-        forward = self._groups.of(f"host forward {interface}", update.forward_tiers, "forward")
-        pre_dnat = self._groups.of(f"host pre-DNAT {interface}", update.pre_dnat_tiers, "pre-DNAT")
-        untracked = self._groups.of(f"host untracked {interface}", update.untracked_tiers, "untracked")
+        normal = self._groups.of(_user("normal", interface), update.tiers)
+        forward = self._groups.of(_user("forward", interface), update.forward_tiers, "forward")
+        pre_dnat = self._groups.of(_user("pre-DNAT", interface), update.pre_dnat_tiers, "pre-DNAT")
+        untracked = self._groups.of(_user("untracked", interface), update.untracked_tiers, "untracked")
         filter_chains = endpoint.host_filter_chains(context, interface, normal, forward, update.profiles)
         if context.config.kube_ipvs and interface != ANY_INTERFACE:
             mark = self._marks.assign(interface)
@@ -125,5 +129,5 @@ class HostEndpointManager:
         self._offers.put("dispatch", table, chains)
 
 
-def _every_tier(update: HostEndpointUpdate) -> tuple[PolicyLists, ...]:
-    return (*update.tiers, *update.forward_tiers, *update.pre_dnat_tiers, *update.untracked_tiers)
+def _user(kind: str, interface: str) -> str:
+    return f"host {kind} {interface}"

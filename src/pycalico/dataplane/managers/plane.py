@@ -54,6 +54,14 @@ class Sets(Protocol):
     def remove(self, set_id: str) -> None: ...
 
 
+class Unions(Protocol):
+    """IP sets that hold whatever any of others holds; for native rendering."""
+
+    def unite(self, union_id: str, set_ids: Iterable[str]) -> None: ...
+
+    def disband(self, union_id: str) -> None: ...
+
+
 def members_of_family(context: RuleContext, members: Iterable[str]) -> set[str]:
     """As ipset prints them; a member with a port is ``<address>,<protocol>:<port>``."""
     family = context.family
@@ -79,14 +87,20 @@ class SetWishes:
         return members_of_family(self._context, members)
 
     def replace(self, set_id: str, set_type: str, members: Iterable[str]) -> None:
-        self._sets[set_id] = IPSet(set_type, self._context.config.max_ipset_size, self._members(members))
+        wanted = self._members(members)
+        held = self._sets.get(set_id)
+        if held is not None and held.type == set_type:
+            held.toggle(held.members ^ wanted)
+        else:
+            most = self._context.config.max_ipset_size
+            self._sets[set_id] = IPSet(set_type, most, wanted, touched=set())
         self._want(set_id)
 
     def change(self, set_id: str, added: Iterable[str], removed: Iterable[str]) -> None:
         held = self._sets.get(set_id)
         if held is not None:
-            held.members.difference_update(self._members(removed))
-            held.members.update(self._members(added))
+            held.toggle(self._members(removed) & held.members)
+            held.toggle(self._members(added) - held.members)
             self._want(set_id)
 
     def remove(self, set_id: str) -> None:
@@ -112,6 +126,7 @@ class Plane(msgspec.Struct):
     tunnels: Reconciler[str, Tunnel, Tunnel]
     settings: Reconciler[str, Setting, str]
     mtus: MTUs
+    unions: Unions | None = None
 
     @property
     def family(self) -> int:

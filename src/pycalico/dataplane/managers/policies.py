@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pycalico.calc.messages import PolicyID, PolicyRemove, PolicyUpdate, ProfileRemove, ProfileUpdate
 from pycalico.dataplane.managers.plane import Handlers, Offers, Plane
-from pycalico.dataplane.rules.group import PortKeys, port_keys
+from pycalico.dataplane.rules.chain import Chain
 from pycalico.dataplane.rules.policy import render_policy, render_profile
+from pycalico.dataplane.rules.units import Unit, policy_chains, render_policy_units
 
 
 class PolicyManager:
@@ -14,9 +17,12 @@ class PolicyManager:
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
         self._offers = Offers(plane.tables)
-        self._selectors: dict[PolicyID, str] = {}
-        self._keys: dict[PolicyID, tuple[PortKeys | None, PortKeys | None]] = {}
+        self._selectors: dict[str, dict[str, str]] = {}
+        self._units: dict[str, dict[str, tuple[tuple[Unit, ...], tuple[Unit, ...]]]] = {}
         self.regrouped: set[PolicyID] = set()
+        """Policies of another selector; who takes note empties this, as well as ``changed``."""
+        self.changed: set[PolicyID] = set()
+        """In native rendering, policies of other rules."""
 
     @property
     def handlers(self) -> Handlers:
@@ -30,28 +36,37 @@ class PolicyManager:
     def resolve(self) -> None:
         """Nothing is left to do."""
 
-    def selector_of(self, tier: str, name: str) -> str:
-        return self._selectors.get(PolicyID(tier, name), "")
+    def selectors(self, tier: str) -> Mapping[str, str]:
+        """By name."""
+        return self._selectors.get(tier, {})
 
-    def keys_of(self, tier: str, name: str, inbound: bool) -> PortKeys | None:
-        """The protocols and ports that the policy concerns; None: it may concern all."""
-        return self._keys.get(PolicyID(tier, name), (None, None))[0 if inbound else 1]
+    def units(self, tier: str) -> Mapping[str, tuple[tuple[Unit, ...], tuple[Unit, ...]]]:
+        """The policies' inbound and outbound rules in native rendering, by name."""
+        return self._units.get(tier, {})
 
     def _on_policy(self, update: PolicyUpdate) -> None:
-        if self._selectors.get(update.id) != update.original_selector:
-            self._selectors[update.id] = update.original_selector
+        selectors = self._selectors.setdefault(update.id.tier, {})
+        if selectors.get(update.id.name) != update.original_selector:
+            selectors[update.id.name] = update.original_selector
             self.regrouped.add(update.id)
-        keys = (port_keys(update.inbound), port_keys(update.outbound)) if self._plane.context.native else None
-        if keys is not None and self._keys.get(update.id) != keys:
-            self._keys[update.id] = keys
-            self.regrouped.add(update.id)
-        chains = render_policy(self._plane.context, update)
+        chains = self._chains(update)
         for table in ("raw", "mangle", "filter"):
             self._offers.put(f"policy {update.id.tier} {update.id.name}", table, chains)
 
+    def _chains(self, update: PolicyUpdate) -> tuple[Chain, Chain]:
+        if not self._plane.context.native:
+            return render_policy(self._plane.context, update)
+        units = render_policy_units(self._plane.context, update)
+        held = self._units.setdefault(update.id.tier, {})
+        if held.get(update.id.name) != units:
+            held[update.id.name] = units
+            self.changed.add(update.id)
+        return policy_chains(update.id.name, *units)
+
     def _on_policy_remove(self, remove: PolicyRemove) -> None:
-        self._selectors.pop(remove.id, None)
-        self._keys.pop(remove.id, None)
+        self._selectors.get(remove.id.tier, {}).pop(remove.id.name, None)
+        if self._units.get(remove.id.tier, {}).pop(remove.id.name, None):
+            self.changed.add(remove.id)
         for table in ("raw", "mangle", "filter"):
             self._offers.put(f"policy {remove.id.tier} {remove.id.name}", table, ())
 

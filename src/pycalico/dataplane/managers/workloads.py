@@ -7,14 +7,13 @@ import logging
 from collections.abc import Set as AbstractSet
 
 from pycalico.calc.messages import (
-    PolicyID,
     WorkloadEndpointID,
     WorkloadEndpointRemove,
     WorkloadEndpointUpdate,
 )
 from pycalico.dataplane.drivers.routes import WantedRoute
 from pycalico.dataplane.drivers.settings import Setting
-from pycalico.dataplane.managers.groups import Groups, lists_any
+from pycalico.dataplane.managers.groups import Groups
 from pycalico.dataplane.managers.plane import Handlers, InterfacesChanged, Offers, Plane
 from pycalico.dataplane.managers.services import floating_ips
 from pycalico.dataplane.rules.dispatch import workload_dispatch
@@ -82,9 +81,10 @@ class WorkloadManager:
     def _on_interfaces(self, change: InterfacesChanged) -> None:
         self._links |= change.names
 
-    def regroup(self, changed: AbstractSet[PolicyID]) -> None:
-        """Policies changed their selectors, so groups that hold them may be others."""
-        self._dirty |= {name for name, update in self._active.items() if lists_any(update.tiers, changed)}
+    def regroup(self, users: AbstractSet[str]) -> None:
+        """Policies of these users of groups changed their selectors, so their groups may be others."""
+        if users:
+            self._dirty |= {interface for interface in self._active if _user(interface) in users}
 
     def resolve(self) -> None:
         """True to the last message of each endpoint, whatever came between."""
@@ -117,7 +117,7 @@ class WorkloadManager:
         if interface not in self._active:
             self._names_changed = True
         self._active[interface] = update
-        ingress, egress = self._groups.of(f"workload {interface}", update.tiers)
+        ingress, egress = self._groups.of(_user(interface), update.tiers)
         up = update.state == _ACTIVE
         chains = workload_chains(context, interface, up, ingress, egress, update.profiles)
         if context.config.kube_ipvs:
@@ -130,7 +130,7 @@ class WorkloadManager:
             return
         self._names_changed = True
         self._offers.put(interface, "filter", ())
-        self._groups.release(f"workload {interface}")
+        self._groups.release(_user(interface))
         self._marks.release(interface)
         self._plane.routes.replace(_owner(interface), {})
         for address in self._neighbours.pop(interface, set()):
@@ -193,6 +193,10 @@ class WorkloadManager:
             for prefix in update.allow_spoofed_source_prefixes
         ]
         self._plane.tables["raw"].update([rpf_skip_chain(self._plane.context, pairs)])
+
+
+def _user(interface: str) -> str:
+    return f"workload {interface}"
 
 
 def _owner(interface: str) -> str:

@@ -80,9 +80,11 @@ def in_map(side: str, name: str) -> str:
     return f"--{side}-interface-map {name}"
 
 
-def in_port_map(name: str) -> str:
-    """The chain that the map ``@name`` has for protocol and destination port, if any; native rendering only."""
-    return f"--port-map {name}"
+def in_port_map(mask: int, name: str) -> str:
+    """The chain that the map ``@name`` has for the protocol and the destination port's bits in ``mask``, if any;
+    native rendering only.
+    """
+    return f"--port-mask {mask:#x} --port-map {name}"
 
 
 def ports(side: str, ranges: Iterable[PortRange], negated: bool = False) -> str:

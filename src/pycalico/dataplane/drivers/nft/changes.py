@@ -38,8 +38,8 @@ class Changes:
         self.made: dict[str, SeenSet] = {}
         self.rules_count = 0
         self.elements_count = 0
-        self._phases: list[list[tuple[str, Message]]] = [[] for _ in range(6)]
-        self._owners: list[str] = []
+        self._phases: list[list[tuple[str, str, Message]]] = [[] for _ in range(6)]
+        self._owners: list[tuple[str, str]] = []
         self._head: list[Message] = []
         self._layouts: dict[str, tuple[list[int] | None, int, int]] = {}
         self._set_id = 0
@@ -48,23 +48,24 @@ class Changes:
         if self.rebuild or not exists:
             self._head.append(nftables.new_table(family, self.table))
 
-    def _add(self, phase: int, *given: Message) -> None:
-        self._phases[phase] += [(self.owner, message) for message in given]
+    def _add(self, phase: int, *given: Message, rule: str = "") -> None:
+        self._phases[phase] += [(self.owner, rule, message) for message in given]
 
     def drop(self, owner: str) -> None:
         """Takes back all that belongs to ``owner``."""
-        self._phases = [[(key, message) for key, message in phase if key != owner] for phase in self._phases]
+        self._phases = [[part for part in phase if part[0] != owner] for phase in self._phases]
 
     def messages(self) -> list[Message]:
         """In order. A table that is to be made is no change if nothing goes into it."""
-        pairs = [pair for phase in self._phases for pair in phase]
-        if not pairs and not self.rebuild:
+        parts = [part for phase in self._phases for part in phase]
+        if not parts and not self.rebuild:
             return []
-        self._owners = [""] * len(self._head) + [owner for owner, _ in pairs]
-        return [*self._head, *(message for _, message in pairs)]
+        self._owners = [("", "")] * len(self._head) + [(owner, rule) for owner, rule, _ in parts]
+        return [*self._head, *(message for _, _, message in parts)]
 
-    def owner_of(self, index: int) -> str:
-        return self._owners[index] if index < len(self._owners) else ""
+    def owner_of(self, index: int) -> tuple[str, str]:
+        """The key that the message belongs to, and the text of the rule that it is for, if any."""
+        return self._owners[index] if index < len(self._owners) else ("", "")
 
     # ---- chains
 
@@ -84,9 +85,7 @@ class Changes:
         last = _common(held[first:][::-1], ids[first:][::-1])
         before = handles[len(held) - last] if last else 0
         new = [
-            message
-            for text in rules[first : len(rules) - last]
-            for message in self._rule_messages(name, text, before)
+            (text, list(self._rule_messages(name, text, before))) for text in rules[first : len(rules) - last]
         ]
         if have is None:
             self._add(_MAKE, nftables.new_chain(self.family, self.table, name, hook))
@@ -95,7 +94,8 @@ class Changes:
         else:
             gone = handles[first : len(held) - last]
             self._add(_UNREFER, *(nftables.delete_rule(self.family, self.table, name, one) for one in gone))
-        self._add(_REFER, *new)
+        for text, messages in new:
+            self._add(_REFER, *messages, rule=text)
         self._layouts[name] = (handles if len(handles) == len(held) else None, first, last)
 
     def _rule_messages(self, chain: str, text: str, before: int) -> Iterator[Message]:
@@ -183,7 +183,7 @@ class Changes:
 
     def remove_set(self, name: str) -> None:
         """Before one of the same name is made."""
-        self._phases[_REMOVE].append((self.owner, nftables.delete_set(self.family, self.table, name)))
+        self._add(_REMOVE, nftables.delete_set(self.family, self.table, name))
 
     # ---- what goes
 
@@ -191,12 +191,12 @@ class Changes:
         if kind == CHAIN:
             if chain and chain.ids:
                 self._add(_UNREFER, nftables.flush_chain(self.family, self.table, name))
-            self._phases[_REMOVE].append((self.owner, nftables.delete_chain(self.family, self.table, name)))
+            self._add(_REMOVE, nftables.delete_chain(self.family, self.table, name))
             return
         if kind == MAP and seen_map and seen_map.entries:
             self._add(_UNREFER, nftables.flush_set(self.family, self.table, name))
         # Maps refer to chains, so they go before them.
-        self._phases[_REMOVE].insert(0, (self.owner, nftables.delete_set(self.family, self.table, name)))
+        self._phases[_REMOVE].insert(0, (self.owner, "", nftables.delete_set(self.family, self.table, name)))
 
 
 def _common(one: Sequence[str], other: Sequence[str]) -> int:

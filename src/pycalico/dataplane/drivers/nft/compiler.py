@@ -22,6 +22,7 @@ from pycalico.kernel.nftables import SetKey
 
 #: Part of each rule's identifier: a new way to compile must not look like what an older one left.
 _VERSION = "1"
+_COMMENT = re.compile(r'--comment "([^"]*)"')
 _WORD = re.compile(r'"([^"]*)"|(\S+)')
 PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "icmpv6": 58, "sctp": 132, "udplite": 136}
 _COMMENT_MOST = 127
@@ -52,6 +53,11 @@ class CompileError(ValueError):
 def rule_id(text: str) -> str:
     """Sixteen characters that stand for the text; unlike iptables' ones they do not depend on the rules before."""
     return hashlib.sha224(f"{_VERSION} {text}".encode()).hexdigest()[:16]
+
+
+def notes_of(text: str) -> str:
+    """What the rule's comments say."""
+    return " ".join(_COMMENT.findall(text))
 
 
 def ip_set_name(name: str) -> str:
@@ -90,6 +96,7 @@ class _Compiler:
         self._action: list[bytes] = []
         self._negated = False
         self._protocol: int | None = None
+        self._port_mask = 0xFFFF
         self._words: Iterator[str] = iter(())
 
     def take(self, words: list[str]) -> None:
@@ -162,8 +169,18 @@ class _Compiler:
         self._add(x.meta(key))
         self._action.append(x.dispatch(f"{self.table}-{self._next().removeprefix('@')}"))
 
+    def port_mask(self) -> None:
+        """Of the map behind it."""
+        self._port_mask = int(self._next(), 16)
+
     def port_map(self) -> None:
-        self._add(x.meta(x.L4PROTO), x.payload(x.TRANSPORT_HEADER, _PORT_OFFSET["dst"], 2, x.register32(1)))
+        port = x.register32(1)
+        mask = struct.pack(">H", self._port_mask)
+        self._add(
+            x.meta(x.L4PROTO),
+            x.payload(x.TRANSPORT_HEADER, _PORT_OFFSET["dst"], 2, port),
+            x.bitwise(mask, bytes(2), port),
+        )
         self._action.append(x.dispatch(f"{self.table}-{self._next().removeprefix('@')}"))
 
     def protocol(self) -> None:
@@ -360,6 +377,7 @@ _HANDLERS: dict[str, Callable[[_Compiler], None]] = {
     "--out-interface": lambda c: c.interface(x.OUT_INTERFACE),
     "--in-interface-map": lambda c: c.interface_map(x.IN_INTERFACE),
     "--out-interface-map": lambda c: c.interface_map(x.OUT_INTERFACE),
+    "--port-mask": _Compiler.port_mask,
     "--port-map": _Compiler.port_map,
     "-p": _Compiler.protocol,
     "--source": lambda c: c.net("src"),

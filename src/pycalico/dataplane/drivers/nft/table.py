@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 
-from pycalico.dataplane.drivers.nft import compiler, members
+import msgspec
+
+from pycalico.dataplane.drivers.nft import compiler, members, refusals
 from pycalico.dataplane.drivers.nft.changes import Changes
 from pycalico.dataplane.drivers.nft.generation import Generation
 from pycalico.dataplane.drivers.nft.members import Cover, NativeSet
@@ -27,6 +28,7 @@ from pycalico.dataplane.drivers.nft.objects import (
     SeenSet,
     map_text,
 )
+from pycalico.dataplane.drivers.nft.refusals import Denied
 from pycalico.kernel import nftables
 from pycalico.kernel.nfnetlink import Channel, NftablesError, Refusal
 from pycalico.reconcile.target import Outcome, TargetError
@@ -41,16 +43,28 @@ _MARK = "cali:"
 _ROUNDS_MOST = 200
 
 
+class Held(msgspec.Struct, frozen=True):
+    """How much is in the table."""
+
+    chains: int
+    rules: int
+    maps: int
+    sets: int
+
+
 class NftTable:
     """A reconcile target whose keys are ``chain NAME``, ``map NAME`` and ``set NAME``.
 
-    The table is ours as a whole: what is in it and not wished goes. A chain that the kernel refuses is replaced by
+    The table is ours as a whole: what is in it and not wished goes. A rule that the kernel refuses is replaced by
     one that drops all; a set or map that it refuses stays as it was.
     """
 
     def __init__(self, family: int, generation: Generation) -> None:
         self.family = family
         self.transactions = 0
+        self.refusals = 0
+        self.commit_s = 0.0
+        """Seconds that all transactions took."""
         self.messages_written = 0
         self.rules_written = 0
         self.elements_written = 0
@@ -73,6 +87,13 @@ class NftTable:
         if self._channel is None:
             self._channel = Channel()
         return self._channel
+
+    @property
+    def held(self) -> Held:
+        """May be asked by any thread."""
+        chains = list(self._chains.values())
+        rules = sum(len(chain.ids) for chain in chains)
+        return Held(len(chains), rules, len(self._maps), len(self._sets))
 
     def close(self) -> None:
         if self._channel:
@@ -144,19 +165,21 @@ class NftTable:
         doing = dict(puts)
         going = set(deletes)
         refused: dict[str, str] = {}
+        denied: Denied = {}
         try:
             for attempt in range(_ROUNDS_MOST):
                 every = self._with_users(doing)
-                changes = self._plan(every, going, refused)
-                refusals = self._commit(changes)
-                if not refusals:
-                    self._note(changes, every, going, refused)
+                changes = self._plan(every, going, refused, denied)
+                answer = self._commit(changes)
+                if not answer:
+                    self._note(changes, every, going, refused, denied)
                     return Outcome(self._now(puts, refused), refused)
                 # What we believe to be there may be wrong: somebody else wrote. Only a refusal after a fresh look
                 # is the object's own fault.
                 self._forget_and_read(doing)
                 if attempt:
-                    self._set_aside(changes, refusals, doing, going, refused)
+                    culprits = self._culprits(changes, answer, doing, denied)
+                    refusals.set_aside(culprits, doing, going, refused, denied)
         except NftablesError as error:
             raise TargetError(f"nftables table {_title(self.family)}: {error.args[-1]}") from None
         raise TargetError(f"nftables table {_title(self.family)}: the kernel refuses too much of it")
@@ -173,7 +196,7 @@ class NftTable:
     # ---- planning
 
     def _plan(
-        self, puts: Mapping[str, Content], deletes: AbstractSet[str], refused: dict[str, str]
+        self, puts: Mapping[str, Content], deletes: AbstractSet[str], refused: dict[str, str], denied: Denied
     ) -> Changes:
         """Raises NftablesError when the kernel must be asked and cannot be."""
         changes = Changes(self.family, exists=self._exists, rebuild=self._rebuild)
@@ -184,7 +207,7 @@ class NftTable:
             changes.owner = key
             try:
                 if isinstance(want, NativeChain):
-                    self._plan_chain(changes, name, want)
+                    self._plan_chain(changes, name, refusals.standing_in(want, denied.get(key)))
                 elif isinstance(want, NativeMap):
                     have = None if self._rebuild else self._maps.get(name)
                     changes.put_map(name, want.entries, have.entries if have else None, want.of)
@@ -194,16 +217,23 @@ class NftTable:
                 refused[key] = str(error)
                 changes.drop(key)
                 log.error("nftables: cannot program %s: %s; nothing passes it", key, error)
-                if kind == CHAIN:
-                    changes.put_chain(
-                        name, _denying(want).rules, None if self._rebuild else self._chains.get(name)
-                    )
+                if isinstance(want, NativeChain):
+                    wrong = {text for text in want.rules if not self._compiles(name, text)}
+                    denied.setdefault(key, set()).update(wrong)
+                    self._plan_chain(changes, name, refusals.standing_in(want, denied[key]))
         for key in deletes:
             kind, _, name = key.partition(" ")
             changes.owner = key
             if not self._rebuild:
                 changes.remove(kind, name, self._chains.get(name), self._maps.get(name))
         return changes
+
+    def _compiles(self, chain: str, text: str) -> bool:
+        try:
+            compiler.compile_rule(self.family, chain.partition("-")[0], text)
+        except ValueError:
+            return False
+        return True
 
     def _conflicts(self, key: str, want: Content) -> bool:
         """What is there under the name is of another make: only a table made anew can hold what is wished."""
@@ -296,11 +326,14 @@ class NftTable:
         given = changes.messages()
         if not given:
             return ()
+        started = time.monotonic()
         answer = self.channel.commit(given)
         if answer.refusals:
+            self.refusals += 1
             return answer.refusals
         self._generation.count_own()
         self.transactions += 1
+        self.commit_s += time.monotonic() - started
         self.messages_written += len(given)
         self.rules_written += changes.rules_count
         self.elements_written += changes.elements_count
@@ -314,6 +347,7 @@ class NftTable:
         puts: Mapping[str, Content],
         deletes: AbstractSet[str],
         refused: Mapping[str, str],
+        denied: Denied,
     ) -> None:
         """What is there now."""
         if changes.rebuild:
@@ -324,7 +358,7 @@ class NftTable:
         for key, want in puts.items():
             name = key.partition(" ")[2]
             if isinstance(want, NativeChain):
-                written = _denying(want) if key in refused else want
+                written = refusals.standing_in(want, denied.get(key))
                 self._chains[name] = SeenChain(written.ids, want.hook, handles.get(name))
             elif isinstance(want, NativeMap):
                 self._maps[name] = SeenMap(dict(want.entries), want.of)
@@ -347,74 +381,35 @@ class NftTable:
                 want.touched = None
         self._read()
 
-    def _set_aside(
-        self,
-        changes: Changes,
-        refusals: tuple[Refusal, ...],
-        doing: dict[str, Content],
-        going: set[str],
-        refused: dict[str, str],
-    ) -> None:
-        for key, reason in self._culprits(changes, refusals, doing).items():
-            if key in refused and key not in going:
-                # Even what stands in for it is refused.
-                doing.pop(key, None)
-                continue
-            refused[key] = reason
-            if key in going:
-                going.discard(key)
-                log.error("nftables: the kernel does not remove %s: %s", key, reason)
-                continue
-            want = doing[key]
-            log.error("nftables: the kernel refuses %s: %s; nothing passes it", key, reason)
-            if isinstance(want, NativeChain) and want.hook is None:
-                doing[key] = _denying(want)
-            else:
-                del doing[key]
-
     def _culprits(
-        self, changes: Changes, refusals: tuple[Refusal, ...], doing: Mapping[str, Content]
-    ) -> dict[str, str]:
-        """Objects at fault and why. What is refused for want of another object is not at fault if another is."""
-        named = [(changes.owner_of(refusal.index), refusal) for refusal in refusals if refusal.index >= 0]
-        roots = [(key, refusal) for key, refusal in named if refusal.code != errno.ENOENT] or named[:1]
-        found = {key: refusal.reason for key, refusal in reversed(roots) if key}
+        self, changes: Changes, refused: tuple[Refusal, ...], doing: Mapping[str, Content], denied: Denied
+    ) -> refusals.Culprits:
+        found = refusals.named(changes, refused, doing)
         if found:
             return found
-        reason = refusals[0].reason
-        return {self._bisected(dict(doing)): reason}
+        culprit = refusals.halved(doing, denied, lambda some: self._lands_without(some, doing, denied))
+        reason = refused[0].reason
+        if culprit is None:
+            raise TargetError(f"nftables table {_title(self.family)} is refused as a whole: {reason}")
+        key, text = culprit
+        return {key: (reason, {text})}
 
-    def _bisected(self, doing: Mapping[str, Content]) -> str:
-        """The kernel only says that the whole cannot be: half of the chains deny until one is left.
-
-        What loops or nests too deeply shows at a transaction's end only, which cannot be rehearsed, so halves that
-        the kernel takes are there until the next step.
-        """
-        keys = sorted(key for key, want in doing.items() if isinstance(want, NativeChain) and not want.hook)
-        if not keys:
-            raise TargetError(f"nftables table {_title(self.family)} is refused as a whole")
-        while len(keys) > 1:
-            half = keys[: len(keys) // 2]
-            without = {key: _denying(want) if key in half else want for key, want in doing.items()}
-            ignored: dict[str, str] = {}
-            changes = self._plan(without, set(), ignored)
-            if self._commit(changes):
-                keys = keys[len(keys) // 2 :]
-            else:
-                self._note(changes, without, set(), ignored)
-                keys = half
-        return keys[0]
+    def _lands_without(
+        self, suspects: list[tuple[str, str]], doing: Mapping[str, Content], denied: Denied
+    ) -> bool:
+        trial = {key: set(rules) for key, rules in denied.items()}
+        for key, text in suspects:
+            trial.setdefault(key, set()).add(text)
+        ignored: dict[str, str] = {}
+        changes = self._plan(doing, set(), ignored, trial)
+        if self._commit(changes):
+            return False
+        self._note(changes, doing, set(), ignored, trial)
+        return True
 
 
 def _pairs(want: NativeChain) -> zip[tuple[str, str]]:
     return zip(want.rules, want.ids, strict=True)
-
-
-def _denying(want: Content) -> NativeChain:
-    """Stands in for a chain that cannot be."""
-    rules = ('-m comment --comment "Drop: the kernel refused what was wished" --jump DROP',)
-    hook = want.hook if isinstance(want, NativeChain) else None
-    return NativeChain(rules, tuple(compiler.rule_id(text) for text in rules), hook)
 
 
 def _id_of(comment: str) -> str:
