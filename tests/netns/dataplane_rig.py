@@ -26,7 +26,9 @@ def sh(command, check=True):
 
 
 def save(table, backend="legacy", stem="iptables"):
-    return [line for line in sh(f"{stem}-{backend}-save -t {table}").splitlines() if line[:1] in ":-"]
+    """Without counters."""
+    lines = sh(f"{stem}-{backend}-save -t {table}").splitlines()
+    return [line.partition(" [")[0] for line in lines if line[:1] in ":-"]
 
 
 def rules(table, backend="legacy", stem="iptables"):
