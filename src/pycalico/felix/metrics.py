@@ -18,6 +18,7 @@ from pycalico.calc.graph import CalcGraph
 from pycalico.dataplane.drivers.ipsets import IPSets
 from pycalico.dataplane.drivers.iptables import Table
 from pycalico.dataplane.engine import Dataplane
+from pycalico.datastore import rejects
 from pycalico.felix.parameters import Parameters
 from pycalico.kernel.command import TALLIES, Tally
 
@@ -62,6 +63,13 @@ class FelixCollector(Collector):
         yield from self._of_dataplane()
         yield from self._of_programs()
         yield from self._of_kernel_state()
+        rejected = [([kind], float(count)) for kind, count in sorted(rejects.counts().items())]
+        yield _gauges(
+            "pycalico_datastore_rejected_objects",
+            "Objects of the datastore that could not be read and were left out, by kind.",
+            ["kind"],
+            rejected,
+        )
         yield GaugeMetricFamily("felix_log_errors", "Errors logged.", self._errors.count)
         yield GaugeMetricFamily("felix_logs_dropped", "Log lines not written: none ever.", 0)
 

@@ -285,13 +285,17 @@ class Gateway:
         if asked is not None:
             try:
                 found = asked.receive()
-            except OSError:
+            except OSError as error:
                 asked.close()
+                if isinstance(error, TimeoutError):
+                    if len(self._endpoints) == 1:
+                        raise self._unreachable(error) from error
+                    self._rotate()
             else:
                 self._keep(asked)
                 return found.status, found.body
-        # One more try than there are endpoints: a kept connection may have been closed by the server.
-        for _ in range(len(self._endpoints) + 1):
+        tries = len(self._endpoints)
+        while tries:
             with self._lock:
                 connection = self._idle.pop() if self._idle else None
             kept = connection is not None
@@ -302,7 +306,9 @@ class Gateway:
                 last = error
                 if connection is not None:
                     connection.close()
-                if not kept:
+                # A kept connection may have been closed by the server; one that stays silent is a try.
+                if not kept or isinstance(error, TimeoutError):
+                    tries -= 1
                     self._rotate()
                 continue
             self._keep(connection)
