@@ -6,6 +6,9 @@ from pycalico.api.kinds import KINDS
 from pycalico.api.manifests import ManifestError, resources_of
 from pycalico.api.meta import ObjectMeta
 from pycalico.api.v3.networkpolicy import GlobalNetworkPolicy, GlobalNetworkPolicySpec
+from pycalico.datastore.config import DatastoreConfig
+from pycalico.datastore.errors import Invalid
+from pycalico.datastore.etcd.gateway import Gateway
 from pycalico.datastore.etcd.stores import Store
 
 
@@ -37,3 +40,10 @@ def test_a_list_takes_no_items_of_another_kind():
     item = {"apiVersion": api, "kind": "Node", "metadata": {"name": "l1"}}
     with pytest.raises(ManifestError, match="Node in a list of kind IPPoolList"):
         resources_of({"apiVersion": api, "kind": "IPPoolList", "items": [item]})
+
+
+@pytest.mark.parametrize("given", [{"etcd_cert_file": "c"}, {"etcd_key_file": "k"}])
+def test_a_certificate_needs_its_key(given):
+    config = DatastoreConfig(datastore_type="etcdv3", etcd_endpoints="http://127.0.0.1:1", **given)
+    with pytest.raises(Invalid, match="KeyFile and CertFile must both be present"):
+        Gateway(config)

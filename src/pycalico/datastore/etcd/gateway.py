@@ -406,6 +406,11 @@ def _text(status: int, answer: bytes) -> tuple[str, int]:
 
 def _check_files(config: DatastoreConfig) -> None:
     """Names a file that is not there, as upstream does, even where the endpoints need none."""
+    if bool(config.etcd_cert_file) != bool(config.etcd_key_file):
+        raise Invalid(
+            "could not initialize etcdv3 client: KeyFile and CertFile must both be present"
+            f"[key: {config.etcd_key_file}, cert: {config.etcd_cert_file}]"
+        )
     for path in (config.etcd_cert_file, config.etcd_key_file, config.etcd_ca_cert_file):
         if path:
             _readable(path)
