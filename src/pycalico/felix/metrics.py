@@ -63,13 +63,7 @@ class FelixCollector(Collector):
         yield from self._of_dataplane()
         yield from self._of_programs()
         yield from self._of_kernel_state()
-        rejected = [([kind], float(count)) for kind, count in sorted(rejects.counts().items())]
-        yield _gauges(
-            "pycalico_datastore_rejected_objects",
-            "Objects of the datastore that could not be read and were left out, by kind.",
-            ["kind"],
-            rejected,
-        )
+        yield rejected_objects()
         yield GaugeMetricFamily("felix_log_errors", "Errors logged.", self._errors.count)
         yield GaugeMetricFamily("felix_logs_dropped", "Log lines not written: none ever.", 0)
 
@@ -165,6 +159,15 @@ class FelixCollector(Collector):
         yield _gauges("felix_ipsets_calico", "IP sets of ours.", ["ip_version"], sets)
         yield GaugeMetricFamily("felix_ipsets_total", "IP sets of ours.", sum(count for _, count in sets))
         yield GaugeMetricFamily("felix_ipset_lines_executed", "Lines written.", written)
+
+
+def rejected_objects() -> Metric:
+    return _gauges(
+        "pycalico_datastore_rejected_objects",
+        "Objects of the datastore that could not be read and were left out, by kind.",
+        ["kind"],
+        [([kind], float(count)) for kind, count in sorted(rejects.counts().items())],
+    )
 
 
 def _gauges(name: str, text: str, labels: list[str], found: Labelled) -> Metric:
