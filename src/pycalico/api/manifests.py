@@ -122,6 +122,9 @@ def _resources(value: dict[str, Any]) -> list[Resource]:
             raise strict.StrictError(
                 f"field in document is not recognized or is in the wrong location: {name}"
             )
-    return [
-        strict.decode(item, resource_type, renamed=_RENAMED.get(kind)) for item in value.get("items") or []
-    ]
+    items = value.get("items") or []
+    for item in items:
+        # An item would otherwise be stored under a kind that it is not of.
+        if isinstance(item, dict) and item.get("kind", kind) not in (kind, "", None):
+            raise ManifestError(f"error parsing document: {item['kind']} in a list of kind {value['kind']}")
+    return [strict.decode(item, resource_type, renamed=_RENAMED.get(kind)) for item in items]

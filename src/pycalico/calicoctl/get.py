@@ -136,9 +136,7 @@ def _template(outcome: Outcome, *, read: Callable[[], str]) -> str:
     from pycalico.calicoctl.template import TemplateError, render  # noqa: PLC0415 (few runs have one)
 
     try:
-        return render(
-            read(), [answer for answer, _ in outcome.answers], functools.partial(_cluster_asn, outcome.client)
-        )
+        return render(read(), outcome.answers, functools.partial(_cluster_asn, outcome.client))
     except TemplateError as error:
         sys.stdout.write(error.written)
         raise Failure(error) from error

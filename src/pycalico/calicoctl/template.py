@@ -17,8 +17,8 @@ from pycalico.calicoctl.templates.interpreter import Interpreter
 __all__ = ["TemplateError", "render"]
 
 
-def render(text: str, answers: Sequence[Any], cluster_asn: Callable[[], str]) -> str:
-    """Raises TemplateError, which holds what was written before the fault."""
+def render(text: str, answers: Sequence[tuple[Any, str]], cluster_asn: Callable[[], str]) -> str:
+    """``answers`` with the kinds of their objects. Raises TemplateError, which holds what was written before the fault."""
     known = functions.known(cluster_asn)
     tree = parser.parse(text, frozenset(known))
-    return Interpreter(known).run(tree, [values.answer(each) for each in answers])
+    return Interpreter(known).run(tree, [values.answer(*each) for each in answers])

@@ -77,7 +77,8 @@ class TypedClient:
         try:
             return self._shown(self.driver.create(new))
         except AlreadyExists:
-            raise AlreadyExists(resource.key) from None
+            # Policies are named as they are stored, as in the other refusals of the store.
+            raise AlreadyExists(new.key) from None
 
     def get(self, kind: type[R], name: str, namespace: str = "", *, revision: str = "") -> R:
         self._check_namespace(kind, namespace)

@@ -18,6 +18,7 @@ from pycalico.dataplane.drivers.iptables import Table
 from pycalico.dataplane.drivers.nft.table import NftTable
 from pycalico.dataplane.drivers.routes import Routes
 from pycalico.dataplane.engine import Dataplane
+from pycalico.datastore import rejects
 from pycalico.felix import nft_metrics
 from pycalico.kernel.command import TALLIES, TIMES, Tally
 
@@ -107,6 +108,7 @@ class FelixCollector(Collector):
         yield from self._of_dataplane()
         yield from self._of_programs()
         yield from self._of_kernel_state()
+        yield rejected_objects()
         yield _count("felix_log_errors", "Errors logged.", self._errors.count)
         yield _count("felix_logs_dropped", "Log lines not written: none ever.", 0)
         for name in _EBPF:
@@ -253,6 +255,15 @@ def _summary(name: str, text: str, seen: Distribution, scale: float = 1.0) -> It
     for share, value in zip(_QUANTILES, seen.quantiles(*_QUANTILES), strict=True):
         family.add_sample(name, {"quantile": str(share)}, value * scale)
     yield family
+
+
+def rejected_objects() -> Metric:
+    return _gauges(
+        "pycalico_datastore_rejected_objects",
+        "Objects of the datastore that could not be read and were left out, by kind.",
+        ["kind"],
+        [([kind], float(count)) for kind, count in sorted(rejects.counts().items())],
+    )
 
 
 def _gauges(name: str, text: str, labels: list[str], found: Labelled) -> Metric:

@@ -13,7 +13,8 @@ POOL = IPPool(
 
 
 def rendered(text, *answers):
-    return render(text, list(answers or [POOL]), lambda: "64512")
+    kinds = [(each, "IPPool") for each in answers or [POOL]]
+    return render(text, kinds, lambda: "64512")
 
 
 @pytest.mark.parametrize(
@@ -75,3 +76,11 @@ def test_what_was_written_before_the_fault_is_kept():
     with pytest.raises(TemplateError) as caught:
         rendered("{{range .}}{{.Spec.CIDR}}{{.Spec.X}}{{end}}")
     assert caught.value.written == "10.1.0.0/16"
+
+
+def test_an_empty_list_has_the_kind_that_was_asked_for():
+    assert rendered_empty() == "IPPoolList"
+
+
+def rendered_empty():
+    return render("{{range .}}{{.Kind}}{{end}}", [(ResourceList([], "1"), "IPPool")], lambda: "64512")

@@ -50,4 +50,7 @@ def decode(data: bytes) -> Report:
     try:
         return msgspec.json.decode(data, type=Report)
     except msgspec.DecodeError as error:
-        raise ValueError(jsonerror.flaw(data.decode(errors="replace")) or str(error)) from error
+        text = data.decode(errors="replace")
+        if jsonerror.flaw(text) is None and text.lstrip()[:1] == "[":
+            raise ValueError("json: cannot unmarshal array into Go value of type ipam.Report") from error
+        raise ValueError(jsonerror.flaw(text) or str(error)) from error

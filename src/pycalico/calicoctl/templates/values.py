@@ -27,10 +27,10 @@ class GoList(msgspec.Struct, frozen=True):
     revision: str
 
 
-def answer(found: Any) -> Any:
+def answer(found: Any, kind: str) -> Any:
+    """``kind`` is that of a list's items, which an empty one does not tell."""
     if isinstance(found, ResourceList):
-        kind = f"{found.items[0].kind}List" if found.items else "List"
-        return GoList(kind, found.items, found.revision)
+        return GoList(f"{kind}List", found.items, found.revision)
     return found
 
 

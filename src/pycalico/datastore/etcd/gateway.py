@@ -285,13 +285,17 @@ class Gateway:
         if asked is not None:
             try:
                 found = asked.receive()
-            except OSError:
+            except OSError as error:
                 asked.close()
+                if isinstance(error, TimeoutError):
+                    if len(self._endpoints) == 1:
+                        raise self._unreachable(error) from error
+                    self._rotate()
             else:
                 self._keep(asked)
                 return found.status, found.body
-        # One more try than there are endpoints: a kept connection may have been closed by the server.
-        for _ in range(len(self._endpoints) + 1):
+        tries = len(self._endpoints)
+        while tries:
             with self._lock:
                 connection = self._idle.pop() if self._idle else None
             kept = connection is not None
@@ -302,7 +306,9 @@ class Gateway:
                 last = error
                 if connection is not None:
                     connection.close()
-                if not kept:
+                # A kept connection may have been closed by the server; one that stays silent is a try.
+                if not kept or isinstance(error, TimeoutError):
+                    tries -= 1
                     self._rotate()
                 continue
             self._keep(connection)
@@ -400,6 +406,11 @@ def _text(status: int, answer: bytes) -> tuple[str, int]:
 
 def _check_files(config: DatastoreConfig) -> None:
     """Names a file that is not there, as upstream does, even where the endpoints need none."""
+    if bool(config.etcd_cert_file) != bool(config.etcd_key_file):
+        raise Invalid(
+            "could not initialize etcdv3 client: KeyFile and CertFile must both be present"
+            f"[key: {config.etcd_key_file}, cert: {config.etcd_cert_file}]"
+        )
     for path in (config.etcd_cert_file, config.etcd_key_file, config.etcd_ca_cert_file):
         if path:
             _readable(path)

@@ -38,12 +38,19 @@ class Store(Generic[R]):
         return Key(self.kind.name, namespace if self.kind.namespaced else "", name)
 
     def encode(self, resource: R) -> bytes:
+        """As upstream writes it: maps in the order of their keys, a whole ``spec.order`` without a fraction."""
         meta = resource.metadata
+        spec = getattr(resource, "spec", None)
+        order = getattr(spec, "order", None)
         revision, meta.resource_version = meta.resource_version, ""
         try:
-            return msgspec.json.encode(resource)
+            if isinstance(order, float) and order.is_integer():
+                spec.order = int(order)  # type: ignore[union-attr]
+            return msgspec.json.encode(resource, order="deterministic")
         finally:
             meta.resource_version = revision
+            if order is not None:
+                spec.order = order  # type: ignore[union-attr]
 
     def decode(self, key: str, value: bytes) -> R | None:
         """None when the key is not of this kind. Raises Invalid."""
