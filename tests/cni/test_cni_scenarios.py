@@ -3,6 +3,7 @@
 Numbers are those of the scenarios that the project promises to survive.
 """
 
+import hashlib
 import json
 import threading
 
@@ -196,4 +197,43 @@ def test_a_readiness_gate_is_asked(world):
         gate.wait()
     refused = world.call("ADD", pod, config={"readiness_gates": ["nonsense"]})
     assert "invalid URL set for ReadinessGates:nonsense" in refused.object["msg"]
+    assert world.call("DEL", pod).code == 0
+
+
+@pytest.mark.parametrize(
+    ("verb", "config", "said"),
+    [
+        (
+            "ADD",
+            {"ipam": {"type": "calico-ipam", "ipv4_pools": ["fd00::/64"]}},
+            '"fd00::" isn\'t a IPv4 address',
+        ),
+        (
+            "ADD",
+            {"ipam": {"type": "calico-ipam", "assign_ipv4": "false"}},
+            "IPAM plugin returned missing IP config",
+        ),
+        (
+            "ADD",
+            {"readiness_gates": ["no-url"]},
+            'invalid URL set for ReadinessGates:no-url Error:parse "no-url": invalid URI for request',
+        ),
+        ("DEL", {"dataplane_options": {"type": "odd"}}, "Invalid dataplane type: odd"),
+    ],
+)
+def test_31_configurations_that_upstream_refuses(world, verb, config, said):
+    pod = world.pod("refused-" + hashlib.sha256(said.encode()).hexdigest()[:8])
+    answer = world.call(verb, pod, config=config)
+    assert (answer.code, answer.object["code"], answer.object["msg"]) == (1, 999, said)
+    nothing_is_left(world, pod)
+
+
+@pytest.mark.parametrize("queues", [None, 1, 3])
+def test_31_queues_of_both_ends(world, queues):
+    pod = world.pod(f"queues-{queues or 0}")
+    assert world.call("ADD", pod, config={"num_queues": queues}).code == 0
+    (host,) = [name for name in world.links() if name.startswith("cali")][-1:]
+    for where, name in ((f"-n {pod}", "eth0"), ("", host)):
+        (link,) = json.loads(world.sh(f"ip -j -d {where} link show {name}"))
+        assert (link["num_tx_queues"], link["num_rx_queues"]) == (queues or 1, queues or 1)
     assert world.call("DEL", pod).code == 0

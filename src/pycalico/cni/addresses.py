@@ -107,7 +107,7 @@ def _cidrs(allocator: Allocator, wanted: Sequence[str], version: int) -> list[st
         if "/" not in text:
             raise CNIError(f'error parsing pool "{item}": invalid CIDR address: {item}')
         if cidr.version != version:
-            raise CNIError(f"{str(cidr.network_address)!r} isn't a IPv{version} address".replace("'", '"'))
+            raise CNIError(f'"{cidr.network_address}" isn\'t a IPv{version} address')
         found.append(str(cidr))
     return found
 

@@ -31,6 +31,7 @@ from pycalico.cni import (
 )
 from pycalico.cni.errors import TRY_AGAIN, CNIError
 from pycalico.cni.invocation import HasRest, Invocation
+from pycalico.cni.netconf import NetConf
 from pycalico.datastore.client import Client
 from pycalico.datastore.errors import AlreadyExists, Conflict, DatastoreError, NotFound
 from pycalico.datastore.kubernetes.core import Pod
@@ -54,14 +55,18 @@ def add(invocation: Invocation) -> dict[str, Any]:
     readiness.await_gates(config)
     if config.mtu == 0:
         config.mtu = _mtu_from_file()
-    kind = config.dataplane_options.get("type", "")
-    if kind:
-        raise CNIError(f"Invalid dataplane type: {kind}")
+    _check_dataplane(config)
     # The first read that no memory answers.
     existing = readiness.patiently(readiness.ADD_PATIENCE_S, call.existing_endpoint)
     if not arguments.is_kubernetes and existing is not None:
         return call.joined(existing)
     return call.networked(existing)
+
+
+def _check_dataplane(config: NetConf) -> None:
+    kind = config.dataplane_options.get("type", "")
+    if kind:
+        raise CNIError(f"Invalid dataplane type: {kind}")
 
 
 class Call:
@@ -187,7 +192,10 @@ class Call:
         if wishes.ipv6_pools is not None:
             wish.ipv6_pools = wishes.ipv6_pools
         if not wishes.addresses:
-            return [_single(item) for item in addresses.assign(self.invocation, self.node, wish)]
+            found = addresses.assign(self.invocation, self.node, wish)
+            if not found:
+                raise CNIError("IPAM plugin returned missing IP config")
+            return [_single(item) for item in found]
         if existing is not None:
             addresses.release(self.invocation)
         assigned: list[str] = []
@@ -335,6 +343,7 @@ def delete(invocation: Invocation) -> None:
 
     While the datastore is away, the interface goes at once, and what the datastore has is left to the node's agent.
     """
+    _check_dataplane(invocation.config)
     call = Call(invocation)
     try:
         deadline.within(_DELETE_S, lambda: _finish(call, readiness.DEL_PATIENCE_S), "the deletion")

@@ -40,7 +40,7 @@ def parse(pod: Mapping[str, str], namespace: Mapping[str, str], config: NetConf)
     for name, field in ((IPV4_POOLS, "ipv4_pools"), (IPV6_POOLS, "ipv6_pools")):
         text = pod.get(name) or namespace.get(name)
         if text:
-            setattr(wishes, field, _list(text))
+            setattr(wishes, field, _strings(text))
     if without is not None:
         if not config.feature_control.ip_addrs_no_ipam:
             raise CNIError("requested feature is not enabled: ip_addrs_no_ipam")
@@ -56,11 +56,18 @@ def parse(pod: Mapping[str, str], namespace: Mapping[str, str], config: NetConf)
     return wishes
 
 
-def _list(text: str) -> list[str]:
+def _strings(text: str) -> list[str]:
     try:
         return msgspec.json.decode(text, type=list[str])
     except msgspec.DecodeError as error:
-        raise CNIError(f"failed to parse '{text}' as JSON: {jsonerror.flaw(text) or error}") from error
+        raise CNIError(jsonerror.flaw(text) or str(error)) from error
+
+
+def _list(text: str) -> list[str]:
+    try:
+        return _strings(text)
+    except CNIError as error:
+        raise CNIError(f"failed to parse '{text}' as JSON: {error}") from error
 
 
 def _addresses(text: str, annotation: str) -> list[str]:

@@ -92,7 +92,9 @@ def await_gates(config: NetConf) -> None:
     """``readiness_gates``: URLs that have to answer with 2xx or 3xx. Raises CNIError."""
     for url in config.readiness_gates:
         if not url.startswith(("http://", "https://")):
-            raise CNIError(f"invalid URL set for ReadinessGates:{url} Error:not an http URL")
+            raise CNIError(
+                f'invalid URL set for ReadinessGates:{url} Error:parse "{url}": invalid URI for request'
+            )
         deadline = time.monotonic() + _GATE_S
         while not _answers(url):
             if time.monotonic() + _GATE_EVERY_S > deadline:

@@ -140,16 +140,15 @@ def _end(name: str, mtu: int, queues: int) -> bytes:
     data = _LINK.pack(0, 0, 0, 0, 0) + _text(_IFLA_IFNAME, name)
     if mtu:
         data += _number(_IFLA_MTU, mtu)
-    if queues > 1:
-        data += _number(_IFLA_NUM_TX_QUEUES, queues) + _number(_IFLA_NUM_RX_QUEUES, queues)
-    return data
+    # Where none is asked for, the kernel gives one for each processor.
+    return data + _number(_IFLA_NUM_TX_QUEUES, queues) + _number(_IFLA_NUM_RX_QUEUES, queues)
 
 
 def add_pair(host: str, host_mac: str, peer: str, netns: int, mtu: int = 0, queues: int = 1) -> Request:
     """A veth pair: ``host`` here, ``peer`` in the namespace behind the descriptor ``netns``."""
     peer_data = _end(peer, mtu, queues) + _number(_IFLA_NET_NS_FD, netns)
     info = _text(_INFO_KIND, "veth") + _attribute(_INFO_DATA, _attribute(_VETH_PEER, peer_data))
-    body = _end(host, mtu, 1) + _attribute(_IFLA_ADDRESS, mac_bytes(host_mac))
+    body = _end(host, mtu, queues) + _attribute(_IFLA_ADDRESS, mac_bytes(host_mac))
     return Request(
         f"link add {host} type veth peer name {peer}",
         netlink.RTM_NEWLINK,
