@@ -20,7 +20,7 @@ from pycalico.calc.messages import (
     WorkloadEndpointRemove,
 )
 from pycalico.dataplane import assembly
-from pycalico.kernel import ipsetchange, ipsetdump, rtnetlink
+from pycalico.kernel import ipsetchange, ipsetdump, rtnetlink, wireguard
 
 pytestmark = pytest.mark.netns
 ONE, TWO = "cali11111111111", "cali22222222222"
@@ -121,6 +121,7 @@ def test_what_the_kernel_lacks_is_one_line_and_the_rest_works(lacking, monkeypat
         real(**wanted)
 
     monkeypatch.setattr(rtnetlink, "add_link", add_link)
+    monkeypatch.setattr(wireguard, "_PROGRAM", "no-program-for-it")
     for program, text in (
         (
             "ip",
@@ -159,7 +160,8 @@ def test_what_the_kernel_lacks_is_one_line_and_the_rest_works(lacking, monkeypat
     if lacking in {"ipip", "vxlan"}:
         assert [failure.key for failure in status.failures] == [word[lacking]]
     if lacking == "wireguard":
-        assert "the kernel lacks it" in status.note
+        reason = "the kernel lacks it (Operation not supported), and no-program-for-it is not installed"
+        assert status.note == f"WireGuard is off: {reason}"
 
 
 @pytest.mark.parametrize("variant", ["legacy", "nft"])

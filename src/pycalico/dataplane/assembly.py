@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from pycalico.dataplane.config import DataplaneConfig
-from pycalico.dataplane.drivers import backend, choice, leftovers, tunnels
+from pycalico.dataplane.drivers import backend, choice, detours, leftovers, tunnels
 from pycalico.dataplane.drivers.chains import Chains
 from pycalico.dataplane.drivers.conntrack import ConntrackCleaner
 from pycalico.dataplane.drivers.ipsets import IPSets
@@ -25,13 +25,14 @@ from pycalico.dataplane.drivers.routes import Ownership, Routes
 from pycalico.dataplane.drivers.settings import Setting, Settings
 from pycalico.dataplane.drivers.status_files import StatusFiles
 from pycalico.dataplane.drivers.tunnels import Tunnel, Tunnels
+from pycalico.dataplane.drivers.wireguard import Devices, OnKey, Peers
 from pycalico.dataplane.drivers.xtables_lock import XtablesLock
 from pycalico.dataplane.managers.native_sets import NativeSetWishes
-from pycalico.dataplane.managers.plane import TABLES, MTUs, Plane, Sets, SetWishes
+from pycalico.dataplane.managers.plane import TABLES, MTUs, Plane, Sets, SetWishes, WireguardWishes
 from pycalico.dataplane.managers.vxlan import cluster_protocol
 from pycalico.dataplane.rules.context import RuleContext
 from pycalico.dataplane.rules.marks import allocate
-from pycalico.kernel import features
+from pycalico.kernel import features, wireguard
 from pycalico.kernel.interfaces import Interfaces
 from pycalico.reconcile.desired import Desired
 from pycalico.reconcile.pipeline import Stage
@@ -48,7 +49,8 @@ class Assembly(msgspec.Struct):
     """All that the engine drives. ``tables`` and ``routes`` are in no order of writing: that is ``stages``.
 
     ``natives`` are nftables' tables; where there are any, ``tables`` and ``sets``, which are iptables', are empty.
-    ``note`` is of the choice between them, ``remark`` tells what else is not as asked for.
+    ``note`` is of the choice between them, ``remark`` tells what else is not as asked for; ``encrypts``: WireGuard is
+    asked for and there is one.
     """
 
     planes: list[Plane]
@@ -67,6 +69,7 @@ class Assembly(msgspec.Struct):
     note: str
     lock: XtablesLock | None
     remark: str
+    encrypts: bool
 
     @property
     def rules(self) -> list[Reconciler[Any, Any, Any]]:
@@ -88,7 +91,7 @@ def families(config: DataplaneConfig) -> tuple[int, ...]:
     return (4, 6)
 
 
-def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs) -> Assembly:
+def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs, on_key: OnKey) -> Assembly:
     """Raises ValueError for a configuration that cannot work, NftablesUnfit (one too) where the kernel lacks it."""
     found = features.detect(config.feature_overrides)
     wanted = families(config)
@@ -122,6 +125,7 @@ def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs) -> Ass
     sets: list[Reconciler[Any, Any, Any]] = []
     routes: dict[int, Reconciler[Any, Any, Any]] = {}
     entries: list[Reconciler[Any, Any, Any]] = []
+    ciphers: list[WireguardWishes] = []
     natives: list[Reconciler[Any, Any, Any]] = []
     for family in wanted:
         context = RuleContext(
@@ -141,7 +145,9 @@ def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs) -> Ass
                 lock,
             )
             chains, set_wishes = _use_iptables(context, variant, options, tables, sets)
-        plane = _plane(context, interfaces, mtus, cleaner, tunnel_links, settings, chains, set_wishes)
+        cipher = _wireguard(context, interfaces, on_key)
+        ciphers.append(cipher)
+        plane = _plane(context, interfaces, mtus, cleaner, tunnel_links, settings, cipher, chains, set_wishes)
         planes.append(plane)
         routes[family] = plane.route_reconciler
         entries += [plane.neighbours, plane.tunnel_neighbours, plane.forwarding]
@@ -149,11 +155,18 @@ def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs) -> Ass
     files: Reconciler[Any, Any, Any] | None = None
     if config.endpoint_status_path:
         files = Reconciler("status files", StatusFiles(config.endpoint_status_path))
+    written = [*routes.values(), *(item.routes for item in ciphers)] if config.route_sync else []
+    lacks = wireguard.lacks() if config.wireguard or config.wireguard_v6 else ""
+    watched = (
+        [each for item in ciphers for each in item.all] if config.wireguard or config.wireguard_v6 else []
+    )
     stages = [
-        Stage("links", [tunnel_links, settings]),
+        Stage("links", [tunnel_links, settings, *(item.devices for item in ciphers)]),
         Stage("nftables", natives, in_turn_most=_IN_TURN_MOST),
         Stage("IP sets", sets, deletes=False),
-        Stage("routes", [*entries, *routes.values()] if config.route_sync else entries),
+        Stage("routes", [*entries, *(item.peers for item in ciphers), *written]),
+        # Packets go there once there is a way on.
+        Stage("rules", [item.rules for item in ciphers]),
         Stage("iptables", tables),
         # A set can go once no rule names it.
         Stage("IP set removal", sets, puts=False),
@@ -164,7 +177,7 @@ def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs) -> Ass
         tables,
         sets,
         routes,
-        [tunnel_links, settings, *entries],
+        [tunnel_links, settings, *entries, *watched],
         natives,
         channels,
         generation,
@@ -174,18 +187,39 @@ def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs) -> Ass
         variant,
         chosen.note,
         lock,
-        _wireguard_remark(config),
+        _remark(lacks),
+        not lacks,
     )
 
 
-def _wireguard_remark(config: DataplaneConfig) -> str:
+def _remark(lacks: str) -> str:
     """The rules are as with it; the device and its routes are not made."""
-    if not (config.wireguard or config.wireguard_v6):
+    if not lacks:
         return ""
-    lacks = features.wireguard()
-    note = f"WireGuard is off: {f'the kernel lacks it ({lacks})' if lacks else 'its device is not supported yet'}"
+    note = f"WireGuard is off: {lacks}"
     log.warning("%s", note)
     return note
+
+
+def _wireguard(context: RuleContext, interfaces: Interfaces, on_key: OnKey) -> WireguardWishes:
+    config, family = context.config, context.family
+    v4 = family == 4
+    name = config.wireguard_interface if v4 else config.wireguard_interface_v6
+    devices = Devices(
+        name,
+        family,
+        interfaces,
+        on_key,
+        suspect=config.wireguard_host_encryption,
+        published=config.wireguard_key if v4 else config.wireguard_key_v6,
+    )
+    routes = detours.TableRoutes(family, config.wireguard_table, name, config.route_protocol, interfaces)
+    return WireguardWishes(
+        Reconciler(f"WireGuard device v{family}", devices),
+        Reconciler(f"WireGuard peers v{family}", Peers(name, interfaces)),
+        Reconciler(f"WireGuard routes v{family}", routes),
+        Reconciler(f"WireGuard rules v{family}", detours.DetourRules(family, config.wireguard_table)),
+    )
 
 
 def _use_nftables(
@@ -231,6 +265,7 @@ def _plane(
     cleaner: ConntrackCleaner,
     tunnel_links: Reconciler[str, Tunnel, Tunnel],
     settings: Reconciler[str, Setting, str],
+    cipher: WireguardWishes,
     chains: dict[str, Chains],
     set_wishes: Sets,
 ) -> Plane:
@@ -263,6 +298,7 @@ def _plane(
         forwarding=Reconciler(f"forwarding v{family}", Entries(family, interfaces, devices, forwarding=True)),
         tunnels=tunnel_links,
         settings=settings,
+        wireguard=cipher,
         mtus=mtus,
         unions=set_wishes if isinstance(set_wishes, NativeSetWishes) else None,
     )

@@ -123,7 +123,7 @@ class DataplaneConfig(msgspec.Struct, frozen=True, kw_only=True):
     allow_ipip_from_workloads: bool = False
     external_node_cidrs: tuple[str, ...] = ()
 
-    # ---- WireGuard (rules only; the device follows when the kernel has it)
+    # ---- WireGuard
     wireguard: bool = False
     wireguard_v6: bool = False
     wireguard_port: int = 51820
@@ -133,6 +133,14 @@ class DataplaneConfig(msgspec.Struct, frozen=True, kw_only=True):
     wireguard_host_encryption: bool = False
     wireguard_mtu: int = 0
     wireguard_mtu_v6: int = 0
+    wireguard_rule_priority: int = 99
+    wireguard_table: int = 1
+    """Of both families; the first of RouteTableRanges."""
+    wireguard_keepalive_s: int = 0
+    wireguard_key: str = ""
+    wireguard_key_v6: str = ""
+    """What the datastore says that this node's public keys are."""
+    azure: bool = False
 
     # ---- timing
     iptables_refresh_s: float = 180.0

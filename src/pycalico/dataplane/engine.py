@@ -23,6 +23,7 @@ from pycalico.dataplane.drivers.choice import NftablesUnfit
 from pycalico.dataplane.drivers.iptables import BUILT_IN, Table
 from pycalico.dataplane.drivers.nft import features as nft_features
 from pycalico.dataplane.drivers.routes import Routes
+from pycalico.dataplane.drivers.wireguard import OnKey
 from pycalico.dataplane.managers.plane import TABLES, InterfacesChanged, Manager, MTUs
 from pycalico.dataplane.managers.registry import make_managers
 from pycalico.dataplane.managers.status import OnStatus, StatusManager, file_name
@@ -97,8 +98,8 @@ class Dataplane:
     """Give it messages with `put` from any thread and run `run` in a thread of its own.
 
     ``on_status`` is told of endpoints going up or down, ``on_in_sync`` once after the first application,
-    ``on_alive`` at each turn of the loop; all are called in the loop's thread. The network namespace is that of
-    the thread that calls `run`.
+    ``on_alive`` at each turn of the loop, all in the loop's thread; ``on_key``, from any, of a family's public key for
+    WireGuard (empty: none). The network namespace is that of the thread that calls `run`.
     """
 
     def __init__(
@@ -107,11 +108,13 @@ class Dataplane:
         on_status: OnStatus | None = None,
         on_in_sync: Callable[[], None] | None = None,
         on_alive: Callable[[], None] | None = None,
+        on_key: OnKey | None = None,
     ) -> None:
         self.config = config
         self._on_status = on_status
         self._on_in_sync = on_in_sync
         self._on_alive = on_alive
+        self._on_key = on_key or (lambda _family, _key: None)
         self._queue: deque[Message] = deque()
         self._events: deque[tuple[Route, bool]] = deque()
         self._changed_interfaces: set[str] = set()
@@ -218,7 +221,7 @@ class Dataplane:
         if self.assembly is None:
             return False
         for plane in self.assembly.planes:
-            self._managers += make_managers(plane)
+            self._managers += make_managers(plane, encrypts=self.assembly.encrypts)
         skipped = (self.config.interface_prefixes, self.config.interface_exclude)
         self._statuses = StatusManager(self._interfaces, skipped, self._has_failed_setting)
         self._managers.append(self._statuses)
@@ -239,7 +242,7 @@ class Dataplane:
         """Waits, saying why in readiness, for a kernel that can do what was asked for; what is there stays."""
         while True:
             try:
-                made = assemble(self.config, self._interfaces, mtus)
+                made = assemble(self.config, self._interfaces, mtus, self._on_key)
             except NftablesUnfit as error:
                 log.error("%s", error)
                 failure = Failure("nftables", "", str(error), time.monotonic(), 1)

@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 #: When no link matches: the smallest MTU among common clouds.
 _FALLBACK = 1460
 _OVERHEAD = {"ipip": 20, "vxlan": 50, "vxlan_v6": 70, "wireguard": 60, "wireguard_v6": 80}
+#: Azure's hosts encapsulate once more, and WireGuard forbids to fragment.
+_AZURE = 100
 
 
 def smallest(links: Iterable[Link], pattern: str) -> int | None:
@@ -41,8 +43,9 @@ def decide(config: DataplaneConfig, host: int) -> MTUs:
     ipip = config.ipip_mtu or host - _OVERHEAD["ipip"]
     vxlan = config.vxlan_mtu or host - _OVERHEAD["vxlan"]
     vxlan_v6 = config.vxlan_mtu_v6 or host - _OVERHEAD["vxlan_v6"]
-    wireguard = config.wireguard_mtu or host - _OVERHEAD["wireguard"]
-    wireguard_v6 = config.wireguard_mtu_v6 or host - _OVERHEAD["wireguard_v6"]
+    below = host - (_AZURE if config.azure and config.wireguard_host_encryption else 0)
+    wireguard = config.wireguard_mtu or below - _OVERHEAD["wireguard"]
+    wireguard_v6 = config.wireguard_mtu_v6 or below - _OVERHEAD["wireguard_v6"]
     used = [
         mtu
         for mtu, on in (
@@ -54,7 +57,7 @@ def decide(config: DataplaneConfig, host: int) -> MTUs:
         )
         if on
     ]
-    return MTUs(ipip, vxlan, vxlan_v6, min(used, default=host))
+    return MTUs(ipip, vxlan, vxlan_v6, wireguard, wireguard_v6, min(used, default=host))
 
 
 def write_file(path: str, mtu: int) -> None:

@@ -20,6 +20,7 @@ from pycalico.base.distribution import Distribution
 from pycalico.calc import felixconfig, messages
 from pycalico.calc.graph import KINDS, KUBERNETES_KINDS, CalcGraph, tunnel_parameters
 from pycalico.calc.network import node_facts
+from pycalico.dataplane.drivers.wireguard import OnKey
 from pycalico.dataplane.engine import Dataplane, DataplaneError, RestartNeeded
 from pycalico.datastore.client import Client
 from pycalico.datastore.config import KUBERNETES, from_environment
@@ -93,6 +94,7 @@ class Agent:
         self._dataplane: Dataplane | None = None
         self._dataplane_failure: BaseException | None = None
         self._config = from_environment(environ)
+        self._keys = ("", "")
 
     def _weigh(self, everywhere: Mapping[str, str], here: Mapping[str, str]) -> Parameters:
         return parameters.weigh(
@@ -138,7 +140,9 @@ class Agent:
         graph = CalcGraph(
             settings.calculation(self.parameters, self.hostname, use_pod_cidrs=self._config.k8s_use_pod_cidr)
         )
-        config = settings.dataplane(self.parameters, self.hostname, encapsulation, kube_ipvs=_IPVS.exists())
+        config = settings.dataplane(
+            self.parameters, self.hostname, encapsulation, kube_ipvs=_IPVS.exists(), keys=self._keys
+        )
         watchdog_s = self.parameters["DataplaneWatchdogTimeout"]
         timeout_s = max(watchdog_s, _WATCHDOG_LEAST_S) if watchdog_s else 0.0
         self._health.register(_CALC, timeout_s=_CALC_TIMEOUT_S)
@@ -151,6 +155,7 @@ class Agent:
             on_status=reports.endpoint if reports else None,
             on_in_sync=reports.complete if reports else None,
             on_alive=self._dataplane_alive,
+            on_key=self._publisher(client),
         )
         if reports:
             threading.Thread(target=reports.run, args=(self.stop,), name="reports", daemon=True).start()
@@ -188,13 +193,24 @@ class Agent:
         )
         return reports.Reports(client.gateway, wished)
 
+    def _publisher(self, client: Client) -> OnKey | None:
+        """Where there is a key to publish, or one to take back."""
+        p = self.parameters
+        if not (p["WireguardEnabled"] or p["WireguardEnabledV6"] or any(self._keys)):
+            return None
+        from pycalico.felix.published_keys import PublishedKeys  # noqa: PLC0415 - few need it
+
+        keys = PublishedKeys(client, self.hostname)
+        threading.Thread(target=keys.run, args=(self.stop,), name="keys", daemon=True).start()
+        return keys.tell
+
     def _serve_metrics(self, graph: CalcGraph, dataplane: Dataplane) -> None:
         from pycalico.felix import exposition, metrics  # noqa: PLC0415 - costs 20 ms where nobody asks for it
 
         errors = metrics.ErrorCounter()
         logging.getLogger().addHandler(errors)
         felix = metrics.FelixCollector(self.hostname, graph, dataplane, self.calculation, errors)
-        exposition.serve(self.parameters, felix)
+        exposition.serve(self.parameters, self.hostname, felix)
 
     def _kinds(self) -> list[type]:
         kinds = [
@@ -250,7 +266,9 @@ class Agent:
         except NotFound:
             log.info("there is no FelixConfiguration default")
         try:
-            here |= tunnel_parameters(node_facts(client.get(Node, self.hostname)))
+            facts = node_facts(client.get(Node, self.hostname))
+            self._keys = facts.wireguard_key, facts.wireguard_key_v6
+            here |= tunnel_parameters(facts)
         except (NotFound, ValueError) as error:
             log.warning("this node's tunnel addresses are not known: %s", error)
         with suppress(NotFound):

@@ -10,17 +10,24 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from pycalico.base import http
 from pycalico.felix.parameters import Parameters
+from pycalico.felix.wireguard_metrics import WireguardCollector
 
 log = logging.getLogger(__name__)
 
 #: The library ends the names of counters so; upstream's do not, and neither do our samples.
-_ENDING = re.compile(rb"^# HELP (felix_\w+)_total (.*)\n# TYPE \1_total counter$", re.MULTILINE)
+_ENDING = re.compile(rb"^# HELP ((?:felix|wireguard)_\w+)_total (.*)\n# TYPE \1_total counter$", re.MULTILINE)
 
 
-def serve(parameters: Parameters, felix: Collector) -> None:
+def serve(parameters: Parameters, hostname: str, felix: Collector) -> None:
     """A busy port costs the metrics, not the node's policy."""
     registry = CollectorRegistry()
     registry.register(felix)
+    families = ("", "V6")
+    devices = [
+        parameters[f"WireguardInterfaceName{v}"] for v in families if parameters[f"WireguardEnabled{v}"]
+    ]
+    if devices and parameters["PrometheusWireGuardMetricsEnabled"]:
+        registry.register(WireguardCollector(hostname, devices))
     if parameters["PrometheusProcessMetricsEnabled"]:
         ProcessCollector(registry=registry)
     if parameters["PrometheusGoMetricsEnabled"]:

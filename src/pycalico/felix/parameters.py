@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 DEFAULT_FILE = "/etc/calico/felix.cfg"
 _PREFIX = "felix_"
+#: The kernel counts tables in 32 bits; default, main and local are 253 to 255.
+_TABLES_LAST = 0xFFFFFFFF
+_TABLES_RESERVED = range(253, 256)
 
 
 class ParameterError(Exception):
@@ -89,6 +92,18 @@ def _interfaces(text: str) -> tuple[str, ...]:
     return _list(text)
 
 
+def _table_range(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    found = int(first), int(last)
+    if not 1 <= found[0] <= found[1] <= _TABLES_LAST or found[0] in _TABLES_RESERVED:
+        raise ValueError("use the kernel's table numbers as FIRST-LAST, without 253 to 255")
+    return found
+
+
+def _table_ranges(text: str) -> tuple[tuple[int, int], ...]:
+    return tuple(_table_range(item.strip()) for item in text.split(","))
+
+
 def _log_prefix(text: str) -> str:
     # The text ends up in rules and in the kernel's log.
     if not re.fullmatch(r"[ -~]{1,27}", text) or '"' in text:
@@ -127,6 +142,7 @@ _SWITCHES: dict[str, bool | None] = {
     "PrometheusMetricsEnabled": False,
     "PrometheusGoMetricsEnabled": True,
     "PrometheusProcessMetricsEnabled": True,
+    "PrometheusWireGuardMetricsEnabled": True,
     "EndpointReportingEnabled": False,
     "UsageReportingEnabled": True,
     "BPFEnabled": False,
@@ -144,6 +160,7 @@ _NUMBERS = {
     "VXLANVNI": 4096,
     "WireguardListeningPort": 51820,
     "WireguardListeningPortV6": 51821,
+    "WireguardRoutingRulePriority": 99,
     "WireguardMTU": 0,
     "WireguardMTUV6": 0,
     "HealthPort": 9099,
@@ -164,6 +181,7 @@ _SECONDS = {
     "EndpointReportingDelaySecs": 1.0,
     "DataplaneWatchdogTimeout": 90.0,
     "NetlinkTimeoutSecs": 10.0,
+    "WireguardPersistentKeepAlive": 0.0,
 }
 _TEXTS = {
     "NATOutgoingAddress": "",
@@ -215,6 +233,8 @@ _OTHERS = (
     Parameter("FailsafeOutboundHostPorts", _ports, FAILSAFE_OUT, ()),
     Parameter("KubeNodePortRanges", _port_ranges, ((30000, 32767),), ()),
     Parameter("NATPortRange", _port_range, None),
+    Parameter("RouteTableRanges", _table_ranges, None),
+    Parameter("RouteTableRange", _table_range, None),
     Parameter("ExternalNodesCIDRList", _list, (), ()),
     Parameter("FeatureDetectOverride", _overrides, {}, {}),
 )

@@ -25,9 +25,17 @@ def calculation(parameters: Parameters, hostname: str, *, use_pod_cidrs: bool) -
 
 
 def dataplane(
-    p: Parameters, hostname: str, encapsulation: Encapsulation, *, kube_ipvs: bool
+    p: Parameters,
+    hostname: str,
+    encapsulation: Encapsulation,
+    *,
+    kube_ipvs: bool,
+    keys: tuple[str, str] = ("", ""),
 ) -> DataplaneConfig:
-    """The encapsulation is that of the pools at start, as far as parameters do not fix it."""
+    """The encapsulation is that of the pools at start, as far as parameters do not fix it.
+
+    ``keys``: this node's public keys for WireGuard over IPv4 and IPv6, as the datastore has them.
+    """
     metadata = p["MetadataAddr"]
     openstack = (
         "openstack" in p["ClusterType"]
@@ -105,6 +113,12 @@ def dataplane(
         wireguard_host_encryption=p["WireguardHostEncryptionEnabled"],
         wireguard_mtu=p["WireguardMTU"],
         wireguard_mtu_v6=p["WireguardMTUV6"],
+        wireguard_rule_priority=p["WireguardRoutingRulePriority"],
+        wireguard_table=_first_table(p),
+        wireguard_keepalive_s=int(p["WireguardPersistentKeepAlive"]),
+        wireguard_key=keys[0],
+        wireguard_key_v6=keys[1],
+        azure="aks" in p["ClusterType"].lower().split(","),
         iptables_refresh_s=p["IptablesRefreshInterval"],
         iptables_post_write_check_s=p["IptablesPostWriteCheckIntervalSecs"],
         ipsets_refresh_s=p["IpsetsRefreshInterval"],
@@ -116,3 +130,9 @@ def dataplane(
         status_delay_s=p["EndpointReportingDelaySecs"],
         endpoint_status_path=p["EndpointStatusPathPrefix"],
     )
+
+
+def _first_table(p: Parameters) -> int:
+    """WireGuard takes the first table of those that Felix may use, for IPv6 too: upstream's 1 to 250 by default."""
+    ranges = p["RouteTableRanges"] or (p["RouteTableRange"] or (1, 250),)
+    return int(ranges[0][0])

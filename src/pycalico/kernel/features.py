@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from collections.abc import Mapping
 
 import msgspec
 
-from pycalico.kernel import command, rtnetlink
+from pycalico.kernel import command
 
 Version = tuple[int, ...]
 
@@ -22,7 +21,6 @@ class Features(msgspec.Struct, frozen=True):
     restore_waits: bool
 
 
-_PROBE = "wg-probe"
 _FIELDS = {
     "SNATFullyRandom": "snat_fully_random",
     "MASQFullyRandom": "masquerade_fully_random",
@@ -43,16 +41,6 @@ def detect(overrides: Mapping[str, bool]) -> Features:
     except command.CommandError:
         iptables = ()
     return decide(iptables, version(os.uname().release), overrides)
-
-
-def wireguard() -> str:
-    """Why this kernel has no WireGuard; empty where it has. Makes a link for a moment, which loads the module."""
-    try:
-        rtnetlink.add_link(ifname=_PROBE, kind="wireguard")
-    except OSError as error:
-        return os.strerror(error.errno) if error.errno else str(error)
-    rtnetlink.delete_link(socket.if_nametoindex(_PROBE))
-    return ""
 
 
 def decide(iptables: Version, kernel: Version, overrides: Mapping[str, bool]) -> Features:

@@ -10,9 +10,10 @@ import socket
 import threading
 from typing import Any
 
-from pycalico.kernel.netlink import Route
+from pycalico.kernel.netlink import MAIN_TABLE, Route, Rule
 
 _local = threading.local()
+_RULE_NOT = 0x2
 _AF = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
@@ -46,12 +47,12 @@ def _family(text: str) -> int:
     return _AF[6 if ":" in text else 4]
 
 
-def write_route(verb: str, route: Route) -> None:
+def write_route(verb: str, route: Route, table: int = MAIN_TABLE) -> None:
     """``verb``: add, replace or del."""
     settings: dict[str, Any] = {
         "dst": route.dst,
         "family": _family(route.dst),
-        "table": 254,
+        "table": table,
         "proto": route.protocol,
         "scope": route.scope,
         "type": route.type,
@@ -69,6 +70,33 @@ def write_route(verb: str, route: Route) -> None:
     if route.mtu:
         settings["metrics"] = {"mtu": route.mtu}
     _call("route", verb, **settings)
+
+
+def remove_route(route: Route, table: int = MAIN_TABLE) -> None:
+    """One that is gone is fine."""
+    try:
+        write_route("del", route, table)
+    except OSError as error:
+        if error.errno not in {errno.ESRCH, errno.ENODEV}:
+            raise
+
+
+def write_rule(verb: str, family: int, rule: Rule) -> None:
+    """``verb``: add or del. One that is gone, or there already, is fine."""
+    try:
+        _call(
+            "rule",
+            verb,
+            family=_AF[family],
+            priority=rule.priority,
+            table=rule.table,
+            fwmark=rule.mark,
+            fwmask=rule.mask,
+            flags=_RULE_NOT if rule.negated else 0,
+        )
+    except OSError as error:
+        if error.errno not in {errno.EEXIST, errno.ENOENT}:
+            raise
 
 
 def set_neighbour(index: int, address: str, mac: str) -> None:

@@ -164,12 +164,12 @@ class Routes:
                 # The gateway of a VXLAN route lies within its destination, and the kernel looks it up through the
                 # old route, on another device: that one must go first.
                 for other in have:
-                    _remove(other)
+                    rtnetlink.remove_route(other)
                 self._write(route, replace=False)
                 have = ()
         for other in have:
             if other is not known and (other.oif, other.priority) != (route.oif, route.priority):
-                _remove(other)
+                rtnetlink.remove_route(other)
         return known or route
 
     def _write(self, route: Route, replace: bool) -> None:
@@ -220,20 +220,12 @@ class Routes:
     def _delete(self, routes: Iterable[Route]) -> str:
         for route in routes:
             try:
-                _remove(route)
+                rtnetlink.remove_route(route)
             except OSError as error:
                 return error.strerror or str(error)
             if self._is_whole_address(route.dst) and self.is_workload(self._interfaces.name_of(route.oif)):
                 self._cleaner.start(route.dst)
         return ""
-
-
-def _remove(route: Route) -> None:
-    try:
-        rtnetlink.write_route("del", route)
-    except OSError as error:
-        if error.errno not in {errno.ESRCH, errno.ENODEV}:
-            raise
 
 
 def _as_wished(want: Route, have: Route) -> bool:

@@ -15,9 +15,12 @@ from pycalico.dataplane.drivers.neighbours import Entry
 from pycalico.dataplane.drivers.routes import Seen, WantedRoute
 from pycalico.dataplane.drivers.settings import Setting
 from pycalico.dataplane.drivers.tunnels import Tunnel
+from pycalico.dataplane.drivers.wireguard import Device
 from pycalico.dataplane.rules.chain import Chain
 from pycalico.dataplane.rules.context import RuleContext
 from pycalico.kernel.interfaces import Interfaces
+from pycalico.kernel.netlink import Route, Rule
+from pycalico.kernel.wireguard import Peer, SeenPeer
 from pycalico.reconcile.desired import Desired
 from pycalico.reconcile.reconciler import Reconciler
 
@@ -111,6 +114,19 @@ class SetWishes:
         self.reconciler.want(self._context.set_name(set_id), self._sets[set_id])
 
 
+class WireguardWishes(msgspec.Struct):
+    """Without any, what an earlier run left is taken away."""
+
+    devices: Reconciler[str, Device, Device]
+    peers: Reconciler[str, Peer, SeenPeer]
+    routes: Reconciler[str, str, tuple[Route, ...]]
+    rules: Reconciler[Rule, bool, bool]
+
+    @property
+    def all(self) -> list[Reconciler[Any, Any, Any]]:
+        return [self.devices, self.peers, self.routes, self.rules]
+
+
 class Plane(msgspec.Struct):
     """One family's wishes."""
 
@@ -125,6 +141,7 @@ class Plane(msgspec.Struct):
     forwarding: Reconciler[Entry, str, str]
     tunnels: Reconciler[str, Tunnel, Tunnel]
     settings: Reconciler[str, Setting, str]
+    wireguard: WireguardWishes
     mtus: MTUs
     unions: Unions | None = None
 
@@ -139,6 +156,8 @@ class MTUs(msgspec.Struct, frozen=True):
     ipip: int
     vxlan: int
     vxlan_v6: int
+    wireguard: int
+    wireguard_v6: int
     pod: int
 
 

@@ -16,6 +16,7 @@ from pycalico.dataplane.managers.services import FloatingIPManager, ServiceLoopM
 from pycalico.dataplane.managers.sets import PolicySetManager, PoolManager, ThisHostManager
 from pycalico.dataplane.managers.static import hang_static_chains
 from pycalico.dataplane.managers.vxlan import VXLANManager
+from pycalico.dataplane.managers.wireguard import WireguardManager
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -37,10 +38,16 @@ ROWS = (
 )
 
 
-def make_managers(plane: Plane) -> list[Manager]:
-    """All managers of one family; those of policies come before those of endpoints, which refer to them."""
+def make_managers(plane: Plane, *, encrypts: bool) -> list[Manager]:
+    """All managers of one family; those of policies come before those of endpoints, which refer to them.
+
+    ``encrypts``: there is a WireGuard to be had.
+    """
     hang_static_chains(plane)
     config = plane.context.config
     policies = PolicyManager(plane)
     managers: list[Manager] = [policies, EndpointManager(plane, policies)]
-    return managers + [row.make(plane) for row in ROWS if row.wanted(config, plane.family)]
+    managers += [row.make(plane) for row in ROWS if row.wanted(config, plane.family)]
+    if encrypts and (config.wireguard if plane.family == 4 else config.wireguard_v6):
+        managers.append(WireguardManager(plane))
+    return managers
