@@ -120,6 +120,44 @@ def test_each_change_is_as_small_as_what_changed():
         assert target.messages_written - before == 1
 
 
+def test_endpoints_told_of_a_policy_one_after_the_other_share_the_groups_chain():
+    """A batch of messages may end between two endpoints that the same change concerns."""
+    first, inside, last = (PolicyID("default", f"default/default.{name}") for name in ("a", "b", "c"))
+    rig.veth("cali2", "p1")
+
+    def pods(*names, of=(("pod1", POD), ("pod2", "cali2"))):
+        lists = (PolicyLists("default", tuple(name.name for name in names), ()),) if names else ()
+        return [
+            rig.workload(pod, interface, f"172.16.158.{n}/32", tiers=lists)
+            for n, (pod, interface) in enumerate(of, 2)
+        ]
+
+    outer = (policy(from_set(80), name=first), policy(from_set(81), name=last))
+    more = policy(from_set(82), name=inside)
+    with rig.Rig(**NATIVE).start(*world("10.0.0.1"), *outer, *pods(first, last)) as felix:
+        felix.put(more, pods(first, inside, last)[0])
+        felix.settle()
+        felix.put(policy(from_set(83), name=last))
+        felix.settle()
+        assert re.search("dport 80.*dport 82.*dport 83", table(), re.DOTALL)
+        felix.put(*pods(inside, last))
+        felix.settle()
+        assert not felix.dataplane.status().failures
+        grown = table()
+        assert "dport 82" in grown
+        assert "dport 80" not in re.sub(r"chain filter-cali-p[io].*?\n\t}", "", grown, flags=re.DOTALL)
+        felix.put(pods(first, last)[0])
+        felix.settle()
+        felix.put(*pods(first, last)[:1], PolicyRemove(inside), *pods(first, last))
+        felix.settle()
+        after = table()
+    with rig.Rig(**NATIVE).start(*world("10.0.0.1"), outer[0], policy(from_set(83), name=last), *pods(first, last)) as felix:  # fmt: skip
+        felix.resync()
+        (target,) = targets(felix)
+        assert target.transactions == 0
+    assert table() == after
+
+
 def test_tampering_is_repaired_and_others_tables_are_left_alone():
     rig.sh(
         "nft add table ip mine; nft add chain ip mine c; nft add rule ip mine c drop; nft add table inet calico"

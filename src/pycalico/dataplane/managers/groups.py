@@ -23,7 +23,9 @@ class Groups:
         self._offers = Offers(plane.tables)
         self._users: dict[PolicyGroup, set[str]] = {}
         self._of_user: dict[str, set[PolicyGroup]] = {}
-        self._by_chain: dict[str, PolicyGroup] = {}
+        self._by_chain: dict[str, list[PolicyGroup]] = {}
+        """More than one while some endpoints are told of a policy inside a native group and others are not yet; the
+        last is what the chain holds."""
         self._unions: dict[str, set[str]] = {}
         """By group's chain."""
         self._fresh: set[str] = set()
@@ -71,7 +73,7 @@ class Groups:
             users = self._listing.get(policy.name, ())
             for item in {item for user in users for item in self._of_user.get(user, ())}:
                 concerned = item.lists and item.tier == policy.tier and policy.name in item.policies
-                if concerned and item.chain_name not in self._fresh:
+                if concerned and item.chain_name not in self._fresh and self._holds(item):
                     self._render(item)
         self._fresh = set()
 
@@ -83,21 +85,31 @@ class Groups:
         for item in groups - before:
             users = self._users.setdefault(item, set())
             if not users:
-                self._by_chain[item.chain_name] = item
+                self._by_chain.setdefault(item.chain_name, []).append(item)
                 self._render(item)
             users.add(user)
         for item in before - groups:
             self._users[item].discard(user)
             if not self._users[item]:
                 del self._users[item]
-                # Perhaps a group that holds one policy more goes on under the name.
-                if self._by_chain[item.chain_name] == item:
-                    del self._by_chain[item.chain_name]
-                    self._put(item.chain_name, (), {})
+                self._drop(item)
         if groups:
             self._of_user[user] = groups
         else:
             self._of_user.pop(user, None)
+
+    def _drop(self, item: PolicyGroup) -> None:
+        held, groups = self._holds(item), self._by_chain[item.chain_name]
+        groups.remove(item)
+        if not groups:
+            del self._by_chain[item.chain_name]
+            self._put(item.chain_name, (), {})
+        elif held:
+            self._render(groups[-1])
+
+    def _holds(self, item: PolicyGroup) -> bool:
+        """Whether the chain of that name is this group's."""
+        return self._by_chain[item.chain_name][-1] == item
 
     def _render(self, item: PolicyGroup) -> None:
         context = self._plane.context
