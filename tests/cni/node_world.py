@@ -154,9 +154,10 @@ class World:
         return name
 
     def call(
-        self, verb, pod="", *, container="", plugin="calico", config=None, given=None, timeout=60, **variables
-    ):
-        """One call of a plugin; ``config`` adds to the conflist, None takes away."""
+        self, verb, pod="", *, container="", plugin="calico", config=None, given=None, timeout=60, programs=PROGRAMS,
+        **variables,
+    ):  # fmt: skip
+        """One call of a plugin; ``config`` adds to the conflist, None takes away. ``programs`` is where plugins are."""
         conflist = {
             "name": "net", "cniVersion": "0.3.1", "type": "calico", "datastore_type": "kubernetes", "nodename": NODE,
             "ipam": {"type": "calico-ipam"}, "policy": {"type": "k8s"},
@@ -165,12 +166,12 @@ class World:
         conflist = {name: value for name, value in conflist.items() if value is not None}
         env = {
             "PATH": os.environ["PATH"], "CNI_COMMAND": verb, "CNI_CONTAINERID": container or f"c-{pod}",
-            "CNI_NETNS": f"/run/netns/{pod}", "CNI_IFNAME": "eth0", "CNI_PATH": str(PROGRAMS),
+            "CNI_NETNS": f"/run/netns/{pod}", "CNI_IFNAME": "eth0", "CNI_PATH": f"{programs}:/usr/lib/cni",
             "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod}", **variables,
         }  # fmt: skip
         began = time.monotonic()
         done = subprocess.run(
-            [*self._inside(), PROGRAMS / plugin], input=json.dumps(conflist).encode() if given is None else given,
+            [*self._inside(), Path(programs) / plugin], input=json.dumps(conflist).encode() if given is None else given,
             env={name: value for name, value in env.items() if value is not None}, capture_output=True,
             timeout=timeout, check=False,
         )  # fmt: skip

@@ -11,6 +11,7 @@ import pytest
 from node_world import NODE, PROGRAMS, World, held, nothing_is_left
 
 from pycalico.api.v3.workloadendpoint import WorkloadEndpoint
+from pycalico.datastore.kubernetes.rest import path_of
 
 pytestmark = pytest.mark.netns
 
@@ -237,3 +238,31 @@ def test_31_queues_of_both_ends(world, queues):
         (link,) = json.loads(world.sh(f"ip -j -d {where} link show {name}"))
         assert (link["num_tx_queues"], link["num_rx_queues"]) == (queues or 1, queues or 1)
     assert world.call("DEL", pod).code == 0
+
+
+def test_a_floating_ip_is_of_a_pool(world):
+    config = {"feature_control": {"floating_ips": True}}
+    for name, wanted, said in (
+        ("floats-away", "192.0.2.1", "the floating IP 192.0.2.1 is in no IP pool"),
+        ("floats-x", "x", "invalid IP format: x"),
+    ):
+        pod = world.pod(name, {"cni.projectcalico.org/floatingIPs": json.dumps([wanted])})
+        refused = world.call("ADD", pod, config=config)
+        assert (refused.code, refused.object["code"]) == (1, 999)
+        assert said in refused.object["msg"]
+        nothing_is_left(world, pod)
+    pod = world.pod("floats", {"cni.projectcalico.org/floatingIPs": '["172.16.200.1"]'})
+    assert world.call("ADD", pod, config=config).code == 0
+    (endpoint,) = [item for item in world.list(WorkloadEndpoint) if item.spec.pod == pod]
+    assert [nat.external_ip for nat in endpoint.spec.ip_nats] == ["172.16.200.1"]
+    assert world.call("DEL", pod, config=config).code == 0
+
+
+def test_a_pod_that_was_edited_into_nonsense_can_still_end(world):
+    pod = world.pod("edited")
+    assert world.call("ADD", pod).code == 0
+    broken = {"metadata": {"annotations": {"cni.projectcalico.org/allowedSourcePrefixes": '["10.1.0.0/99"]'}}}
+    path = path_of("v1", "pods", "default", pod)
+    world.api(lambda client: client.rest.patch(path, broken, dict))
+    assert world.call("DEL", pod).code == 0
+    nothing_is_left(world, pod)

@@ -19,9 +19,11 @@ def run(
     import shutil  # noqa: PLC0415 (most calls run no other plugin)
     import subprocess  # noqa: PLC0415
 
+    if not plugin:
+        raise CNIError("no plugin name provided")
     program = shutil.which(plugin, path=path)
     if program is None:
-        raise CNIError(f'failed to find plugin "{plugin}" in path [{path}]')
+        raise CNIError(f'failed to find plugin "{plugin}" in path [{path.replace(":", " ")}]')
     try:
         done = subprocess.run(
             [program],

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 import pycalico
-from pycalico.cni import interpreter
+from pycalico.cni import bytecode, interpreter
 from pycalico.cni.errors import CNIError
 
 DIRECTORY = ".pycalico"
@@ -42,14 +42,18 @@ _ROOMS_LEFT_OUT = (
     "controllers",
 )
 _LISTING = "files.json"
+_CODE = "plugin.code"
 _RUN = """\
 import sys
 
-sys.path.insert(0, __file__.rpartition("/")[0] + "/packages")
+home = __file__.rpartition("/")[0] + "/"
+sys.path.insert(0, home + "packages")
 sys.argv[:2] = [sys.argv[1]]
 from pycalico.cni import launcher
 
 launcher.VERSION = {version!r}
+launcher.CODE = home + {code!r}
+launcher.BASE = home
 # Only what the node's agent does not answer needs the rest.
 launcher.become(launcher.answered())
 """
@@ -79,12 +83,19 @@ def build(directory: Path) -> Path:
     further = [_FURTHER_PLACE / name for name in _FURTHER if (_FURTHER_PLACE / name).is_file()]
     for program in further:
         interpreter.copy_program(program, staged)
-    (staged / "run.py").write_text(_RUN.format(version=pycalico.__version__))
+    (staged / "run.py").write_text(_RUN.format(version=pycalico.__version__, code=_CODE))
     # The files' times do not survive every copy; such byte code is right without them.
     compileall.compile_dir(
         staged, quiet=2, force=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         stripdir=str(staged), workers=1,
     )  # fmt: skip
+    python = [
+        str(staged / "lib" / loader),
+        "--library-path",
+        str(staged / "lib"),
+        str(staged / "bin/python3"),
+    ]
+    bytecode.write(staged / _CODE, [str(packages)], python, staged)
     listing = msgspec.json.encode(list_files(staged))
     (staged / _LISTING).write_bytes(listing)
     digest = hashlib.sha256(listing).hexdigest()[:16]

@@ -11,20 +11,17 @@ import yaml
 
 import pycalico
 from pycalico import __version__
-from pycalico.cni import hostfiles
+from pycalico.cni import bytecode, hostfiles
 
 NAMES = ("calico", "calico-ipam")
 
 
-def text() -> str:
-    """The launcher for this interpreter and this pycalico."""
+def text(code: str = "") -> str:
+    """The launcher for this interpreter and this pycalico; ``code`` is its file of byte code."""
     lines = Path(__file__).with_name("launcher.py").read_text().splitlines(keepends=True)
     # The interpreter below a virtual environment: it need not find any environment.
     lines.insert(0, f"#!{os.path.realpath(sys.executable)} -IS\n")
-    places = [
-        str(Path(module.__file__).parents[1]) for module in (pycalico, msgspec, yaml) if module.__file__
-    ]
-    values = {"PATH": ":".join(dict.fromkeys(places)), "VERSION": __version__}
+    values = {"PATH": ":".join(_places()), "VERSION": __version__, "CODE": code}
     for number, line in enumerate(lines):
         name, equals, value = line.partition(" = ")
         if equals and name in values and value == '""\n':
@@ -32,10 +29,18 @@ def text() -> str:
     return "".join(lines)
 
 
+def _places() -> list[str]:
+    found = [str(Path(module.__file__).parents[1]) for module in (pycalico, msgspec, yaml) if module.__file__]
+    return list(dict.fromkeys(found))
+
+
 def write(directory: Path) -> None:
-    """Raises OSError."""
+    """Raises CNIError, OSError."""
+    code = Path(__file__).with_name("__pycache__") / f"plugin.{sys.implementation.cache_tag}.code"
+    code.parent.mkdir(exist_ok=True)
+    bytecode.write(code, _places())
     for name in NAMES:
-        hostfiles.place(directory / name, text().encode(), 0o755)
+        hostfiles.place(directory / name, text(str(code)).encode(), 0o755)
 
 
 if __name__ == "__main__":

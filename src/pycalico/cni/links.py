@@ -83,7 +83,9 @@ def connect(pair: Pair) -> str:
         with Channel() as host, _pods_channel(pair.netns) as pod:
             return _connect(pair, host, pod)
     except OSError as error:
-        raise CNIError(f"cannot set up the interfaces of {pair.netns}: {_reason(error)}") from error
+        raise CNIError(
+            f"cannot set up the interfaces {pair.ifname} and {pair.host}: {_reason(error)}"
+        ) from error
 
 
 @contextmanager

@@ -154,8 +154,8 @@ def parse_arguments(environ: Mapping[str, str]) -> Arguments:
     container_id, ifname = environ.get("CNI_CONTAINERID", ""), environ.get("CNI_IFNAME", "")
     if container_id and not _CONTAINER_ID.match(container_id):
         raise CNIError("invalid characters in containerID", BAD_VARIABLES, container_id)
-    if ifname and (len(ifname) > _IFNAME_MOST or ifname in (".", "..") or re.search(r"[/:\s]", ifname)):
-        raise CNIError("interface name is invalid", BAD_VARIABLES, ifname)
+    if ifname:
+        _check_ifname(ifname)
     extra = _pairs(environ.get("CNI_ARGS", ""))
     return Arguments(
         command=command,
@@ -167,6 +167,17 @@ def parse_arguments(environ: Mapping[str, str]) -> Arguments:
         pod=extra.get("K8S_POD_NAME", ""),
         ip=extra.get("IP", ""),
     )
+
+
+def _check_ifname(name: str) -> None:
+    """With the CNI library's texts (observed)."""
+    if len(name) > _IFNAME_MOST:
+        details = f"interface name should be less than {_IFNAME_MOST + 1} characters"
+        raise CNIError("interface name is too long", BAD_VARIABLES, details)
+    if name in (".", ".."):
+        raise CNIError("interface name is . or ..", BAD_VARIABLES)
+    if re.search(r"[/:\s]", name):
+        raise CNIError("interface name contains / or : or whitespace characters", BAD_VARIABLES)
 
 
 def _pairs(text: str) -> dict[str, str]:

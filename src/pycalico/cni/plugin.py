@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from pycalico.api import names
 from pycalico.api.meta import Key, ObjectMeta
 from pycalico.api.rule import EntityRule, Rule
 from pycalico.api.v3.clusterinformation import ClusterInformation
+from pycalico.api.v3.ippool import IPPool
 from pycalico.api.v3.node import Node
 from pycalico.api.v3.profile import Profile, ProfileSpec
 from pycalico.api.v3.workloadendpoint import IPNAT, WorkloadEndpoint, WorkloadEndpointSpec
@@ -33,7 +36,7 @@ from pycalico.cni.errors import TRY_AGAIN, CNIError
 from pycalico.cni.invocation import HasRest, Invocation
 from pycalico.cni.netconf import NetConf
 from pycalico.datastore.client import Client
-from pycalico.datastore.errors import AlreadyExists, Conflict, DatastoreError, NotFound
+from pycalico.datastore.errors import AlreadyExists, Conflict, DatastoreError, Invalid, NotFound
 from pycalico.datastore.kubernetes.core import Pod
 
 log = logging.getLogger(__name__)
@@ -85,6 +88,8 @@ class Call:
         )
         self.workload = arguments.pod if arguments.is_kubernetes else arguments.container_id
         self._core_pod: Pod | None = None
+        self._given_routes: list[dict[str, Any]] = []
+        """Of the result of another IPAM plugin."""
 
     @property
     def client(self) -> Client:
@@ -128,6 +133,7 @@ class Call:
         pod, wishes = self._pod(), podwishes.PodWishes()
         if pod is not None and config.policy.type == "k8s":
             wishes = podwishes.parse(pod.annotations, self._namespace_annotations(), config)
+            self._check_floating(wishes.floating_ips)
         elif arguments.is_kubernetes is False and config.policy.type == "k8s":
             raise CNIError("policy type k8s needs K8S_POD_NAME and K8S_POD_NAMESPACE in CNI_ARGS")
         if self.invocation.is_repeated:
@@ -160,7 +166,7 @@ class Call:
                 config.endpoint_status_dir, self.orchestrator, workload, self.ifname()
             )
             endpointwait.wait(path, config.policy_setup_timeout_seconds)
-        return result.render(config.cniVersion, assigned, endpoint.spec.interface_name)
+        return result.render(config.cniVersion, assigned, endpoint.spec.interface_name, self._given_routes)
 
     def _pod(self) -> ObjectMeta | None:
         """The pod's metadata; None outside Kubernetes. Raises CNIError when there is no such pod."""
@@ -174,6 +180,22 @@ class Call:
                 raise CNIError.of(error) from error
         return self._core_pod.metadata
 
+    def _check_floating(self, wanted: Sequence[str]) -> None:
+        """A pod claims no address but of a pool (GHSA-9394-xfq9-6qrp); any pool will do, also one that is disabled."""
+        if not wanted:
+            return
+        try:
+            pools = [ipaddress.ip_network(pool.spec.cidr) for pool in self.client.list(IPPool).items]
+        except DatastoreError as error:
+            raise CNIError.of(error) from error
+        for text in wanted:
+            try:
+                address = ipaddress.ip_address(text)
+            except ValueError:
+                raise CNIError(f"invalid IP format: {text}") from None
+            if not any(address in pool for pool in pools):
+                raise CNIError(f"the floating IP {text} is in no IP pool: make a pool that holds it")
+
     def _namespace_annotations(self) -> dict[str, str]:
         try:
             return entry.read_namespace(self._rest, self.namespace).metadata.annotations
@@ -185,7 +207,9 @@ class Call:
         if wishes.no_ipam:
             return [_single(item) for item in wishes.addresses]
         if not self.uses_calico_ipam:
-            return [_single(item) for item in result.addresses_of(self._delegate("ADD"))]
+            given = self._delegate("ADD")
+            self._given_routes = given.get("routes") or []
+            return [_single(item) for item in result.addresses_of(given)]
         wish = addresses.wish_of(self.config, self.arguments)
         if wishes.ipv4_pools is not None:
             wish.ipv4_pools = wishes.ipv4_pools
@@ -403,6 +427,10 @@ def _delete_endpoint(call: Call) -> None:
             endpoint = client.get(WorkloadEndpoint, name, call.namespace)
         except NotFound:
             log.warning("WorkloadEndpoint %s does not exist, no need to clean it up", name)
+            return
+        except Invalid as error:
+            # Somebody edited the pod since; that must not keep it from ending.
+            log.warning("WorkloadEndpoint %s is left as it is: %s", name, error)
             return
         except DatastoreError as error:
             raise CNIError.of(error) from error

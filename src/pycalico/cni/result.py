@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def render(version: str, addresses: Sequence[str], interface: str = "") -> dict[str, Any]:
-    """``addresses`` in CIDR form. An IPAM plugin's result has no interface."""
+def render(
+    version: str, addresses: Sequence[str], interface: str = "", routes: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """``addresses`` in CIDR form. An IPAM plugin's result has no interface. ``routes`` are another IPAM plugin's."""
     if version in ("0.1.0", "0.2.0"):
         families = {ipaddress.ip_interface(item).version: item for item in addresses}
         found: dict[str, Any] = {"cniVersion": version}
@@ -27,6 +29,8 @@ def render(version: str, addresses: Sequence[str], interface: str = "") -> dict[
         rendered["interfaces"] = [{"name": interface}]
     if ips:
         rendered["ips"] = ips
+    if routes:
+        rendered["routes"] = list(routes)
     if not version.startswith("1."):
         rendered["dns"] = {}
     return rendered

@@ -13,6 +13,8 @@ from typing import Any
 #: ``key: value``, ``key:``; a value of letters that YAML cannot read as anything but a string, or true and false.
 _ENTRY = re.compile(r"( *)((?:- )?)([A-Za-z][A-Za-z0-9-]*):(?: +(\S.*?))?\s*")
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./+=@:\[\]-]*")
+#: A token that begins with digits, and that nobody can take for a number: neither 0b1, 0o7, 0xf nor 1e5.
+_TOKEN = re.compile(r"(?:0|[1-9][0-9]*(?:[eE][0-9]*)?)[AaCcDdF-Nf-nP-Wp-wYyZz][A-Za-z0-9+/=]*")
 _QUOTED = re.compile(r'"[A-Za-z0-9_./+=@: -]*"')
 _BOOLEANS = {"true": True, "false": False}
 #: Words that YAML 1.1 reads as something else than themselves.
@@ -94,5 +96,7 @@ def _scalar(value: str) -> Any:
     if _QUOTED.fullmatch(value):
         return value[1:-1]
     if _PLAIN.fullmatch(value) and not value.endswith(":") and value.lower() not in _OTHERS:
+        return value
+    if _TOKEN.fullmatch(value):
         return value
     raise _NotPlain

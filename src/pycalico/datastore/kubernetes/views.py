@@ -152,6 +152,13 @@ class WorkloadEndpoints(View[core.Pod, WorkloadEndpoint]):
             return None
         return pod_convert.to_workload_endpoint(pod, self._prefix)
 
+    def _endpoint(self, pod: core.Pod) -> WorkloadEndpoint | None:
+        """Raises Invalid where the pod is malformed."""
+        try:
+            return self._from_pod(pod)
+        except ValueError as error:
+            raise Invalid(str(error)) from error
+
     def gone(self, source: core.Pod) -> WorkloadEndpoint | None:
         if not pod_convert.has_endpoint(source):
             return None
@@ -166,7 +173,7 @@ class WorkloadEndpoints(View[core.Pod, WorkloadEndpoint]):
 
     def get(self, name: str, namespace: str) -> WorkloadEndpoint:
         key = Key(self.kind, namespace, name)
-        found = self._from_pod(self.fetch(self._pod_of(name, key), namespace, key))
+        found = self._endpoint(self.fetch(self._pod_of(name, key), namespace, key))
         if found is None or found.metadata.name != name:
             raise NotFound(key)
         return found
@@ -180,7 +187,7 @@ class WorkloadEndpoints(View[core.Pod, WorkloadEndpoint]):
                 pod = self.fetch(parts[2], namespace, key)
             except NotFound:
                 return ResourceList([], "")
-            found = self._from_pod(pod)
+            found = self._endpoint(pod)
             matches = found is not None and found.metadata.name.startswith(name_prefix)
             return ResourceList([found] if matches and found else [], pod.metadata.resource_version)
         return super().list(namespace, name_prefix, cached=cached)
@@ -220,7 +227,12 @@ class WorkloadEndpoints(View[core.Pod, WorkloadEndpoint]):
             body = self._rest.request("PATCH", path, body={"metadata": meta}, content_type=STRATEGIC_PATCH)
         except DatastoreError as error:
             raise translate(error, key) from error
-        return self._from_pod(self.decode(body))
+        pod = self.decode(body)
+        try:
+            return self._from_pod(pod)
+        except ValueError:
+            # What was asked for is done, whatever else the pod has.
+            return self.gone(pod)
 
     def _pod_of(self, name: str, key: Key) -> str:
         parts = names.split_workload_endpoint(name)

@@ -138,7 +138,14 @@ def _floating(pod: Pod, networks: list[str]) -> list[IPNAT]:
 
 def _spoofed_prefixes(annotations: dict[str, str]) -> list[str]:
     text = annotations.get(ALLOWED_SOURCE_PREFIXES)
-    return [str(ipaddress.ip_network(item, strict=False)) for item in _json_list(text)] if text else []
+    return [_cidr(item) for item in _json_list(text)] if text else []
+
+
+def _cidr(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError(f"failed to parse '{text}' as a CIDR: invalid CIDR address: {text}") from None
 
 
 def _json_list(text: str) -> list[str]:
