@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def _process(queue, nodes, options, share):
-    held, counts, errors, lock = {}, Counter(), [], threading.Lock()
+    held, counts, errors, lock = _Held(), Counter(), [], threading.Lock()
     numbers = range(share, options.writers, PROCESSES)
     threads = [
         threading.Thread(target=_writer, args=(number, nodes, options, held, counts, errors, lock))
@@ -76,7 +76,28 @@ def _process(queue, nodes, options, share):
         thread.start()
     for thread in threads:
         thread.join()
-    queue.put((held, counts, errors))
+    queue.put((held.by_address, counts, errors))
+
+
+class _Held:
+    """What this process's writers hold. Not thread-safe.
+
+    A release is done in etcd before its writer hears of it, and another may have the address by then: so an address is
+    taken out before its release.
+    """
+
+    def __init__(self):
+        self.by_address = {}
+
+    def add(self, handle, addresses):
+        """Returns those that somebody holds."""
+        twice = [address for address in addresses if address in self.by_address]
+        self.by_address.update(dict.fromkeys(addresses, handle))
+        return twice
+
+    def take_out(self, addresses):
+        for address in addresses:
+            del self.by_address[address]
 
 
 def _writer(number, nodes, options, held, counts, errors, lock):
@@ -91,14 +112,19 @@ def _writer(number, nodes, options, held, counts, errors, lock):
         try:
             if mine and dice.random() < 0.45:
                 handle = dice.choice(sorted(mine))
-                if dice.random() < 0.5:
-                    ipam.release_by_handle(handle)
-                elif missing := ipam.release_ips(mine[handle]):
-                    errors.append(f"{missing} of {handle} were lost")
-                addresses = mine.pop(handle)
+                addresses = mine[handle]
                 with lock:
-                    for address in addresses:
-                        del held[address]
+                    held.take_out(addresses)
+                try:
+                    if dice.random() < 0.5:
+                        ipam.release_by_handle(handle)
+                    elif missing := ipam.release_ips(addresses):
+                        errors.append(f"{missing} of {handle} were lost")
+                except TooManyConflicts:
+                    with lock:
+                        errors += [f"{address} given twice" for address in held.add(handle, addresses)]
+                    raise
+                del mine[handle]
                 counts["released"] += len(addresses)
                 continue
             made += 1
@@ -107,8 +133,7 @@ def _writer(number, nodes, options, held, counts, errors, lock):
             outcome, _ = ipam.auto_assign(dice.choice((1, 1, 1, 3)), 0, handle, {"node": node}, node)
             addresses = [address.split("/")[0] for address in outcome.addresses]
             with lock:
-                errors += [f"{address} given twice" for address in addresses if address in held]
-                held.update(dict.fromkeys(addresses, handle))
+                errors += [f"{address} given twice" for address in held.add(handle, addresses)]
             if addresses:
                 mine[handle] = addresses
             counts["assigned"] += len(addresses)

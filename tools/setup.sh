@@ -70,8 +70,9 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$want" ]; then
     rm -f .venv/bin/calico .venv/bin/calico-ipam
     printf %s "$want" >"$stamp"
 fi
-# Plugins that ask the agent, in the place of those that pip makes: with their paths filled in and
+# Programs that run for a moment, in the place of those that pip makes: with their paths filled in and
 # their byte code in one file, made anew when a source has changed.
 if [ ! -x .venv/bin/calico ] || [ -n "$(find src/pycalico -name '*.py' -newer .venv/bin/calico | head -n 1)" ]; then
+    .venv/bin/python -m pycalico.calicoctl.starter .venv/bin || die "could not write calicoctl to .venv/bin"
     .venv/bin/python -m pycalico.cni.launch .venv/bin || die "could not write the plugins to .venv/bin"
 fi

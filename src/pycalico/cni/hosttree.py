@@ -19,7 +19,8 @@ from pathlib import Path
 import msgspec
 
 import pycalico
-from pycalico.cni import bytecode, interpreter
+from pycalico.base import bytecode
+from pycalico.cni import interpreter, launch
 from pycalico.cni.errors import CNIError
 
 DIRECTORY = ".pycalico"
@@ -71,7 +72,7 @@ exec "$home/lib/{loader}" --library-path "$home/lib" "$home/bin/{name}" "$@"
 
 
 def build(directory: Path) -> Path:
-    """Fills ``directory``; returns the tree in it. Raises CNIError, OSError."""
+    """Fills ``directory``; returns the tree in it. Raises CNIError, NotLoadable, OSError."""
     staged = directory / DIRECTORY / ".new"
     shutil.rmtree(staged, ignore_errors=True)
     loader = interpreter.copy_python(staged)
@@ -95,7 +96,7 @@ def build(directory: Path) -> Path:
         str(staged / "lib"),
         str(staged / "bin/python3"),
     ]
-    bytecode.write(staged / _CODE, [str(packages)], python, staged)
+    bytecode.write(staged / _CODE, launch.MODULES, [str(packages)], python, staged)
     listing = msgspec.json.encode(list_files(staged))
     (staged / _LISTING).write_bytes(listing)
     digest = hashlib.sha256(listing).hexdigest()[:16]
@@ -198,7 +199,7 @@ def main() -> int:
     except IndexError:
         print("usage: python -m pycalico.cni.hosttree DIRECTORY", file=sys.stderr)
         return 2
-    except (CNIError, OSError, metadata.PackageNotFoundError) as error:
+    except (CNIError, bytecode.NotLoadable, OSError, metadata.PackageNotFoundError) as error:
         print(f"hosttree: {error}", file=sys.stderr)
         return 1
     print(tree)

@@ -6,14 +6,27 @@ import os
 import sys
 from pathlib import Path
 
-import msgspec
-import yaml
-
-import pycalico
 from pycalico import __version__
-from pycalico.cni import bytecode, hostfiles
+from pycalico.base import bytecode
+from pycalico.cni import hostfiles
 
 NAMES = ("calico", "calico-ipam")
+#: What a call imports, at its beginning or when it gets there.
+MODULES = (
+    "pycalico.cni.__main__",
+    "pycalico.cni.plugin",
+    "pycalico.cni.ipam_plugin",
+    "pycalico.datastore.kubernetes.client",
+    "pycalico.datastore.kubernetes.views",
+    "pycalico.datastore.kubernetes.convert.node",
+    "pycalico.datastore.kubernetes.convert.profile",
+    "pycalico.datastore.etcd.client",
+    "json",
+    "shutil",
+    "ssl",
+    "subprocess",
+    "traceback",
+)
 
 
 def text(code: str = "") -> str:
@@ -21,7 +34,7 @@ def text(code: str = "") -> str:
     lines = Path(__file__).with_name("launcher.py").read_text().splitlines(keepends=True)
     # The interpreter below a virtual environment: it need not find any environment.
     lines.insert(0, f"#!{os.path.realpath(sys.executable)} -IS\n")
-    values = {"PATH": ":".join(_places()), "VERSION": __version__, "CODE": code}
+    values = {"PATH": ":".join(bytecode.search_path()), "VERSION": __version__, "CODE": code}
     for number, line in enumerate(lines):
         name, equals, value = line.partition(" = ")
         if equals and name in values and value == '""\n':
@@ -29,16 +42,11 @@ def text(code: str = "") -> str:
     return "".join(lines)
 
 
-def _places() -> list[str]:
-    found = [str(Path(module.__file__).parents[1]) for module in (pycalico, msgspec, yaml) if module.__file__]
-    return list(dict.fromkeys(found))
-
-
 def write(directory: Path) -> None:
-    """Raises CNIError, OSError."""
+    """Raises NotLoadable, OSError."""
     code = Path(__file__).with_name("__pycache__") / f"plugin.{sys.implementation.cache_tag}.code"
     code.parent.mkdir(exist_ok=True)
-    bytecode.write(code, _places())
+    bytecode.write(code, MODULES, bytecode.search_path())
     for name in NAMES:
         hostfiles.place(directory / name, text(str(code)).encode(), 0o755)
 

@@ -12,7 +12,7 @@ import sys
 #: Set by ``launch``: where pycalico and its packages are, as in PYTHONPATH, and pycalico's version.
 PATH = ""
 VERSION = ""
-#: Likewise: the file of byte code (see ``bytecode``), and what goes before the paths in it.
+#: Likewise: the file of byte code (see base/bytecode.py), and what goes before the paths in it.
 CODE = ""
 BASE = ""
 SOCKET = b"/var/run/calico/cni-agent.sock"
@@ -21,8 +21,6 @@ PATIENCE_S = 85.0
 #: Tells the plugin that an agent took the call and was lost with it: some of the work may be done.
 LOST = b"PYCALICO_CNI_AGENT_LOST"
 _DECLINED = 255
-#: As long as its first line is.
-_LINE = 42
 _CHUNK = 1 << 16
 
 
@@ -77,7 +75,13 @@ def become(given: bytes | None) -> None:
     give_back(given)
     sys.path[:0] = [place for place in PATH.split(":") if place]
     try:
-        _quicken()
+        # A call ends before there is garbage to look for.
+        import gc  # noqa: PLC0415 - with an agent it is not needed
+
+        from pycalico.base import finder  # noqa: PLC0415 - with an agent it is not needed
+
+        gc.disable()
+        finder.use(CODE, BASE)
         from pycalico.base import lean  # noqa: PLC0415 - with an agent it is not needed
 
         lean.load()
@@ -87,30 +91,6 @@ def become(given: bytes | None) -> None:
         _write(1, b'{"cniVersion": "0.3.1", "code": 5, "msg": "this plugin is not whole: ' + reason + b'"}\n')
         posix._exit(1)  # noqa: SLF001 - its name
     _run(main)
-
-
-def _quicken() -> None:
-    """Modules from the one file, if there is one and it is for this interpreter; and no search for garbage: a call ends."""
-    import gc  # noqa: PLC0415 - with an agent it is not needed
-
-    gc.disable()
-    try:
-        file = posix.open(CODE, posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
-        return
-    words = posix.read(file, _LINE).split()
-    if words[:3] != [b"pycalico", b"1", b"%08x" % sys.hexversion] or posix.fstat(file).st_size != int(
-        words[4]
-    ):
-        posix.close(file)
-        return
-    import marshal  # noqa: PLC0415 - with an agent it is not needed
-
-    length = int(words[3])
-    reader, index = marshal.loads(posix.read(file, length))  # noqa: S302 - ours, as a .pyc
-    space: dict[str, object] = {"__name__": "finder"}
-    exec(reader, space)  # noqa: S102 - what importing is
-    space["install"](file, _LINE + length, index, BASE)  # type: ignore[operator]
 
 
 def _run(main) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - its type would be an import

@@ -1,4 +1,4 @@
-"""Finds modules in the one file that ``bytecode`` wrote: the launcher runs this before anything is imported.
+"""Finds modules in the one file that ``bytecode`` wrote: a program whose life is short runs this before it imports anything.
 
 It uses what is built into the interpreter, and imports nothing: not even ``__future__``. A module whose source has changed
 since, and one that the file does not hold, is left to the usual finders.
@@ -17,6 +17,34 @@ if TYPE_CHECKING:
 #: Of each module: where its code begins and how long it is (0: a shared object), where its source is, whether it is a
 #: package, and the time (ns) and size of its source (0 where it cannot change).
 Entry = tuple[int, int, str, bool, int, int]
+#: As long as the file's first line is.
+_LINE = 42
+
+
+def first_line(length: int, size: int) -> bytes:
+    """``length`` is that of the index, ``size`` that of the whole file."""
+    return b"pycalico 1 %08x %010d %010d\n" % (sys.hexversion, length, size)
+
+
+def use(path: str, base: str = "") -> None:
+    """Modules are looked for in ``path`` from now on; ``base`` goes before the places in it.
+
+    Without effect where there is no such file, or it is another Python's, or not whole.
+    """
+    try:
+        file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return
+    line = posix.read(file, _LINE)
+    words = line.split()
+    mine = len(line) == _LINE and words[:3] == first_line(0, 0).split()[:3]
+    if not mine or posix.fstat(file).st_size != int(words[4]):
+        posix.close(file)
+        return
+    length = int(words[3])
+    index = marshal.loads(posix.read(file, length))  # noqa: S302 - ours, as a .pyc
+    # Before the finder of files, behind those of what the interpreter has in itself.
+    sys.meta_path.insert(2, Finder(file, _LINE + length, index, base))
 
 
 class Finder:
@@ -63,8 +91,3 @@ class Finder:
 
     def exec_module(self, module: "ModuleType") -> None:
         exec(self.get_code(module.__name__), module.__dict__)  # noqa: S102 - what importing is
-
-
-def install(file: int, start: int, index: dict[str, Entry], base: str) -> None:
-    """Before the finder of files, behind those of what the interpreter has in itself."""
-    sys.meta_path.insert(2, Finder(file, start, index, base))

@@ -1,4 +1,4 @@
-"""The plugins' byte code in one file: used when it fits, and never when it does not."""
+"""Byte code in one file: used when it fits, and never when it does not. The plugins are what it is tried with."""
 
 import json
 import os
@@ -11,7 +11,9 @@ import msgspec
 import pytest
 
 import pycalico
-from pycalico.cni import bytecode, launch
+from pycalico.base import bytecode
+from pycalico.calicoctl import starter
+from pycalico.cni import launch
 
 PYTHON = os.path.realpath(sys.executable)
 CALL = {
@@ -37,7 +39,7 @@ def place(tmp_path_factory):
 def plugin(place):
     code = place / "plugin.code"
     places = [str(place), str(Path(msgspec.__file__).parents[1])]
-    bytecode.write(code, places)
+    bytecode.write(code, launch.MODULES, places)
     lines = launch.text(str(code)).splitlines(keepends=True)
     lines = [f"PATH = {':'.join(places)!r}\n" if line.startswith("PATH = ") else line for line in lines]
     (place / "calico").write_text(
@@ -66,8 +68,19 @@ def opened(plugin):
     return [line for line in done.stderr.decode().splitlines() if line.endswith((".py", ".pyc"))]
 
 
+def _module(path):
+    """What it is of: ``…/__pycache__/finder.cpython-311.pyc``, ``…/base/__init__.py``."""
+    path = Path(path.replace("__pycache__/", ""))
+    name = path.name.partition(".")[0]
+    return path.parent.name if name == "__init__" else name
+
+
+#: Without them the file is not found.
+FIRST = {"pycalico", "base", "finder"}
+
+
 def test_a_call_opens_no_other_file_of_code(plugin):
-    assert [path for path in opened(plugin) if "pycalico" in path or "msgspec" in path] == []
+    assert {_module(path) for path in opened(plugin) if "pycalico" in path or "msgspec" in path} == FIRST
     assert answer(plugin) == "incompatible CNI versions"
 
 
@@ -77,7 +90,7 @@ def test_a_changed_source_is_what_runs(plugin, place):
     assert "incompatible CNI versions" in before
     netconf.write_text(before.replace("incompatible CNI versions", "changed"))
     assert answer(plugin) == "changed"
-    assert [path for path in opened(plugin) if "pycalico" in path]
+    assert {_module(path) for path in opened(plugin) if "pycalico" in path} == FIRST | {"netconf"}
     netconf.write_text(before)
 
 
@@ -94,4 +107,13 @@ def test_a_file_that_does_not_fit_is_left_alone(plugin, place, harm):
         harmed = {"short": content[:-1], "long": content + b"x", "empty": b"", "of another Python": b" ".join(words) + b"\n" + rest}  # fmt: skip
         code.write_bytes(harmed[harm])
     assert answer(plugin) == "incompatible CNI versions"
-    assert [path for path in opened(plugin) if "pycalico" in path]
+    assert {_module(path) for path in opened(plugin)} > FIRST
+
+
+def test_calicoctl_is_put_in_its_place(tmp_path):
+    starter.write(tmp_path)
+    (program,) = tmp_path.iterdir()
+    for arguments, word in ((["--version"], "calicoctl version"), (["get", "--help"], "Usage")):
+        done = subprocess.run([program, *arguments], env={}, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert word in done.stdout
