@@ -16,6 +16,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from pycalico.datastore.config import from_environment
+from pycalico.datastore.etcd.gateway import Gateway
+
 PROGRAM = str(Path(sys.executable).with_name("calicoctl"))
 POOL = "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p1}\nspec: {cidr: 10.1.0.0/16}\n"
 
@@ -134,6 +137,17 @@ def test_tls_with_a_client_certificate(secured):
     _, _, env = secured
     assert calicoctl(env, "create", "-f", "-", stdin=POOL).returncode == 0
     assert calicoctl(env, "get", "ippool").stdout.splitlines()[1].split() == ["p1", "10.1.0.0/16", "all()"]
+    assert lists_by_grpc(env)
+
+
+def lists_by_grpc(env):
+    gateway = Gateway(from_environment(env))
+    channel = gateway.channel()
+    channel.ask(b"/calico/", b"/calico0", token=gateway.token())
+    found = channel.answer()
+    channel.close()
+    gateway.close()
+    return found is not None and bool(found.kvs)
 
 
 def test_without_its_certificate_a_client_is_refused_in_one_line(secured):
@@ -169,6 +183,7 @@ def test_user_and_password(plain):
     post("/v3/auth/enable", {})
     assert calicoctl(root, "create", "-f", "-", stdin=POOL).returncode == 0
     assert "p1" in calicoctl(root, "get", "ippool").stdout
+    assert lists_by_grpc(root)
     for env in (environment(plain.url), {**root, "ETCD_PASSWORD": "wrong"}):
         refused = calicoctl(env, "get", "ippool")
         assert refused.returncode == 1

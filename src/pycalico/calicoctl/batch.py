@@ -69,7 +69,7 @@ def _ask_ahead(arguments: Arguments) -> None:
     namespace = ""
     if KINDS[kind].namespaced and "--all-namespaces" not in arguments.switches:
         namespace = arguments.text("--namespace") or "default"
-    connection.ask_ahead(arguments, (kind, namespace))
+    connection.ask_ahead(arguments, kind, namespace)
 
 
 def _client(arguments: Arguments) -> TypedClient:

@@ -67,16 +67,15 @@ def checked(arguments: Arguments) -> TypedClient:
         raise Failure(error) from error
 
 
-def ask_ahead(arguments: Arguments, *lists: tuple[str, str]) -> None:
-    """Tells the datastore, where it can be told, which lists (kind, namespace) come next: it answers meanwhile."""
+def ask_ahead(arguments: Arguments, kind: str, namespace: str = "", *, each: bool = False) -> None:
+    """Tells the datastore, where it can be told, that a list of ``kind`` comes next, or ``each`` of it: it answers meanwhile."""
     try:
         driver = client(arguments.text("--config") or DEFAULT_PATH).driver
     except DatastoreError:
         return
     ask = getattr(driver, "ask_ahead", None)
     if ask is not None:
-        for kind, namespace in lists:
-            ask(kind, namespace)
+        ask(kind, namespace, each=each)
 
 
 def check_version(arguments: Arguments) -> None:

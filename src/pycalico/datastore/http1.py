@@ -66,6 +66,20 @@ def _plain(host: str) -> Any:
     return host.encode() if host.isascii() else host
 
 
+def open_socket(
+    host: str, port: int, tls: ssl.SSLContext | None, *, connect_s: float, server_name: str = ""
+) -> socket.socket:
+    """Connected, and one that notices when the other side is gone. Raises OSError."""
+    opened = socket.create_connection((_plain(host), port), timeout=connect_s)
+    try:
+        for option in _OPTIONS:
+            opened.setsockopt(*option)
+        return tls.wrap_socket(opened, server_hostname=_plain(server_name or host)) if tls else opened
+    except OSError:
+        opened.close()
+        raise
+
+
 class Connection:
     """Raises OSError, from the constructor when nobody listens. ``tls`` is an ``ssl.SSLContext`` or None.
 
@@ -83,16 +97,8 @@ class Connection:
         server_name: str = "",
     ) -> None:
         self._host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._socket = socket.create_connection((_plain(host), port), timeout=connect_s)
-        try:
-            for option in _OPTIONS:
-                self._socket.setsockopt(*option)
-            if tls is not None:
-                self._socket = tls.wrap_socket(self._socket, server_hostname=_plain(server_name or host))
-            self._socket.settimeout(read_s)
-        except OSError:
-            self._socket.close()
-            raise
+        self._socket = open_socket(host, port, tls, connect_s=connect_s, server_name=server_name)
+        self._socket.settimeout(read_s)
         self._file = self._socket.makefile("rb")
         #: Whether another request may follow.
         self.reusable = True

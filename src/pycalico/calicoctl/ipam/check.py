@@ -28,7 +28,8 @@ Say = Callable[[str], None]
 
 def run(arguments: Arguments) -> None:
     """Problems found do not change the exit code. Raises Failure."""
-    connection.ask_ahead(arguments, ("Node", ""), ("WorkloadEndpoint", ""))
+    connection.ask_ahead(arguments, "WorkloadEndpoint", each=True)
+    connection.ask_ahead(arguments, "Node")
     client = connection.checked(arguments)
     try:
         _Check(client, arguments).run()

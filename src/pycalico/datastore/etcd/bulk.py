@@ -14,8 +14,9 @@ import msgspec
 
 from pycalico.api.meta import R
 from pycalico.datastore.errors import Invalid
+from pycalico.datastore.etcd.answers import KeyValue
 from pycalico.datastore.etcd.client import EtcdClient
-from pycalico.datastore.etcd.gateway import Change, KeyValue, TxnAnswer, b64
+from pycalico.datastore.etcd.gateway import Change, TxnAnswer, b64
 
 #: etcd refuses transactions of more than 128 operations unless told otherwise.
 MOST = 100

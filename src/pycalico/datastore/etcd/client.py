@@ -45,9 +45,9 @@ class EtcdClient:
         new.metadata.resource_version = answer.header.revision
         return new
 
-    def ask_ahead(self, kind: str, namespace: str = "") -> None:
-        """Says that a list of the kind comes soon."""
-        self.gateway.ask_ahead(keys.prefix(KINDS[kind], namespace))
+    def ask_ahead(self, kind: str, namespace: str = "", *, each: bool = False) -> None:
+        """Says that a `list` of the kind comes soon, or `each` of it."""
+        self.gateway.ask_ahead(keys.prefix(KINDS[kind], namespace), _PAGE if each else 0)
 
     def get(self, kind: type[R], name: str, namespace: str = "", *, revision: str = "") -> R:
         store = self.store(kind)

@@ -1,4 +1,4 @@
-"""etcd's JSON gateway (``/v3/kv/range`` and the like) over HTTP: bytes in, structs out.
+"""etcd's JSON gateway (``/v3/kv/range`` and the like) over HTTP: bytes in, structs out; lists by ``grpc`` where that works.
 
 Requests and watches go over connections of ``http1``, since calicoctl starts anew for every command and a larger client
 costs more to load than the request takes. Endpoints are tried in turn; the first that answers is kept.
@@ -17,6 +17,8 @@ import msgspec
 
 from pycalico.datastore.config import DatastoreConfig
 from pycalico.datastore.errors import DatastoreError, Invalid, RevisionExpired, Unauthorized, Unavailable
+from pycalico.datastore.etcd.answers import Header, KeyValue, RangeAnswer
+from pycalico.datastore.etcd.grpc import Channel
 from pycalico.datastore.http1 import Answer, Connection
 
 T = TypeVar("T")
@@ -30,28 +32,6 @@ _UNAUTHENTICATED = 16
 _PERMISSION_DENIED = 7
 #: Refusals of credentials that come with other codes.
 _CREDENTIALS = re.compile("permission denied|user name is empty|authentication failed|invalid auth token")
-
-
-class Header(msgspec.Struct):
-    revision: str = "0"
-
-
-class KeyValue(msgspec.Struct):
-    """``key`` and ``value`` come as base64; revisions as decimal text, since they exceed what JSON holds."""
-
-    key: bytes = b""
-    value: bytes = b""
-    mod_revision: str = "0"
-    create_revision: str = "0"
-    version: str = "0"
-
-
-class RangeAnswer(msgspec.Struct):
-    """``more``: there are further keys than the limit let through."""
-
-    header: Header = msgspec.field(default_factory=Header)
-    kvs: list[KeyValue] = []
-    more: bool = False
 
 
 class _OperationAnswer(msgspec.Struct):
@@ -111,9 +91,72 @@ def b64(data: bytes | str) -> str:
 
 def prefix_end(prefix: str) -> str:
     """The first key after all that start with ``prefix`` (base64)."""
+    return b64(_end(prefix))
+
+
+def _end(prefix: str) -> bytes:
     data = bytearray(prefix.encode())
     data[-1] += 1
-    return b64(bytes(data))
+    return bytes(data)
+
+
+class _Listing:
+    """Keys from ``begin`` until before ``end``, as of one revision: by gRPC, or else through the gateway."""
+
+    def __init__(
+        self, gateway: Gateway, begin: bytes, end: bytes, *, limit: int = 0, revision: str = ""
+    ) -> None:
+        self._gateway, self._begin, self._end = gateway, begin, end
+        self._limit, self.revision = limit, revision
+        self._channel: Channel | None = None
+        self._by_grpc = True
+
+    def next(self) -> RangeAnswer:
+        """At most ``limit`` of them, if there is one. Raises DatastoreError."""
+        found = self._directly() if self._by_grpc else None
+        if found is None:
+            # The gateway serves as well, and tells what is wrong if something is.
+            self._by_grpc = False
+            body: dict[str, Any] = {"key": b64(self._begin), "range_end": b64(self._end)}
+            if self._limit:
+                body["limit"] = self._limit
+            if self.revision:
+                body["revision"] = self.revision
+            found = self._gateway.call(_RANGE, body, RangeAnswer)
+        self.revision = self.revision or found.header.revision
+        if found.kvs:
+            self._begin = found.kvs[-1].key + b"\0"
+        return found
+
+    def _directly(self) -> RangeAnswer | None:
+        """Asks each endpoint once; a silent one is silent to the gateway's client as well. Raises DatastoreError."""
+        token, silent = self._gateway.token(), None
+        for _ in range(self._gateway.endpoints):
+            try:
+                return self._asked(token).answer()
+            except TimeoutError as error:
+                silent = error
+                self.close()
+                self._gateway.rotate()
+            except OSError:
+                return None
+        raise self._gateway.unreachable(silent)
+
+    def _asked(self, token: str) -> Channel:
+        """Raises OSError."""
+        if self._channel is None and not self.revision:
+            self._channel = self._gateway.asked_ahead(self._begin, self._limit)
+        if self._channel is None:
+            self._channel = self._gateway.channel()
+        if not self._channel.is_asked:
+            revision = int(self.revision or 0)
+            self._channel.ask(self._begin, self._end, limit=self._limit, revision=revision, token=token)
+        return self._channel
+
+    def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
 
 
 class Gateway:
@@ -143,48 +186,57 @@ class Gateway:
         self._token = ""
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
-        self._ahead: dict[bytes, Connection] = {}
+        self._config = config
+        self._ahead: dict[tuple[bytes, int], Channel] = {}
+        self._tls_of_channels: Any = None
 
     # ---- requests ----
 
     def range(
         self, key: str, *, prefix: bool = False, revision: str = "", keys_only: bool = False
     ) -> RangeAnswer:
+        if prefix and not keys_only:
+            listing = _Listing(self, key.encode(), _end(key), revision=revision)
+            try:
+                return listing.next()
+            finally:
+                listing.close()
         body: dict[str, Any] = {"key": b64(key)}
         if prefix:
-            body = _whole(key)
+            body["range_end"] = prefix_end(key)
         if revision:
             body["revision"] = revision
         if keys_only:
             body["keys_only"] = True
         return self.call(_RANGE, body, RangeAnswer)
 
-    def ask_ahead(self, prefix: str) -> None:
-        """Asks for all keys under ``prefix`` now; the `range` that wants them then waits for less.
+    def ask_ahead(self, prefix: str, limit: int = 0) -> None:
+        """Asks for all keys under ``prefix`` now; the `range`, or the `pages` of that size, then waits for less.
 
-        A run of calicoctl loads its modules meanwhile. What goes wrong is left to that `range`.
+        A run of calicoctl loads its modules meanwhile. What goes wrong is left to who wants them.
         """
         if self._user:
             return
-        data = msgspec.json.encode(_whole(prefix))
+        begin = prefix.encode()
         try:
-            connection = self._connect()
-            connection.send("POST", _RANGE, _JSON, data)
+            channel = self.channel()
+            channel.ask(begin, _end(prefix), limit=limit)
         except OSError:
             return
-        self._ahead[data] = connection
+        self._ahead[begin, limit] = channel
 
     def pages(self, prefix: str, size: int) -> Iterator[RangeAnswer]:
         """All keys under ``prefix`` as of one revision, ``size`` at a time: memory does not grow with their number."""
-        body: dict[str, Any] = {"key": b64(prefix), "range_end": prefix_end(prefix), "limit": size}
-        while True:
-            answer = self.call("/v3/kv/range", body, RangeAnswer)
-            body["revision"] = body.get("revision") or answer.header.revision
-            answer.header.revision = body["revision"]
-            yield answer
-            if not answer.more or not answer.kvs:
-                return
-            body["key"] = b64(answer.kvs[-1].key + b"\0")
+        listing = _Listing(self, prefix.encode(), _end(prefix), limit=size)
+        try:
+            while True:
+                answer = listing.next()
+                answer.header.revision = listing.revision
+                yield answer
+                if not answer.more or not answer.kvs:
+                    return
+        finally:
+            listing.close()
 
     def put_if(self, key: str, value: bytes, revision: str | None, lease: str = "") -> TxnAnswer:
         """Writes if the key is at ``revision`` (None: absent); otherwise reads it. ``revision`` "" always writes."""
@@ -259,7 +311,7 @@ class Gateway:
                 tries -= 1
                 if connection is not None:
                     connection.close()
-                self._rotate()
+                self.rotate()
                 continue
             if answer.status < 300:
                 return answer
@@ -268,7 +320,7 @@ class Gateway:
             if not (isinstance(refused, Unauthorized) and again):
                 raise self._placed(refused)
             self._token, again = "", False
-        raise self._unreachable(last)
+        raise self.unreachable(last)
 
     def close(self) -> None:
         with self._lock:
@@ -281,19 +333,6 @@ class Gateway:
     def _request(self, path: str, data: bytes) -> tuple[int, bytes]:
         headers = self._headers() if "authenticate" not in path else _JSON
         last: OSError | None = None
-        asked = self._ahead.pop(data, None)
-        if asked is not None:
-            try:
-                found = asked.receive()
-            except OSError as error:
-                asked.close()
-                if isinstance(error, TimeoutError):
-                    if len(self._endpoints) == 1:
-                        raise self._unreachable(error) from error
-                    self._rotate()
-            else:
-                self._keep(asked)
-                return found.status, found.body
         tries = len(self._endpoints)
         while tries:
             with self._lock:
@@ -309,11 +348,11 @@ class Gateway:
                 # A kept connection may have been closed by the server; one that stays silent is a try.
                 if not kept or isinstance(error, TimeoutError):
                     tries -= 1
-                    self._rotate()
+                    self.rotate()
                 continue
             self._keep(connection)
             return status, answer
-        raise self._unreachable(last)
+        raise self.unreachable(last)
 
     def _headers(self) -> dict[str, str]:
         if not self._user:
@@ -331,6 +370,27 @@ class Gateway:
         tls = self._tls if scheme == "https" else None
         return Connection(host, port, tls, connect_s=min(_CONNECT_S, self._read_s), read_s=self._read_s)
 
+    def channel(self) -> Channel:
+        """A new one to the endpoint in use. Raises OSError."""
+        scheme, host, port = _parts(self._endpoints[0])
+        if scheme == "https" and self._tls_of_channels is None:
+            self._tls_of_channels = _tls(self._config)
+            self._tls_of_channels.set_alpn_protocols(["h2"])
+        tls = self._tls_of_channels if scheme == "https" else None
+        return Channel(host, port, tls, connect_s=min(_CONNECT_S, self._read_s), read_s=self._read_s)
+
+    def asked_ahead(self, begin: bytes, limit: int) -> Channel | None:
+        return self._ahead.pop((begin, limit), None)
+
+    def token(self) -> str:
+        """Empty where no user is configured. Raises DatastoreError."""
+        return self._headers().get("Authorization", "")
+
+    @property
+    def endpoints(self) -> int:
+        """How many there are."""
+        return len(self._endpoints)
+
     def _keep(self, connection: Connection) -> None:
         with self._lock:
             if connection.reusable and len(self._idle) < _KEPT:
@@ -338,7 +398,8 @@ class Gateway:
                 return
         connection.close()
 
-    def _rotate(self) -> None:
+    def rotate(self) -> None:
+        """The next endpoint's turn."""
         with self._lock:
             self._endpoints.append(self._endpoints.pop(0))
 
@@ -348,7 +409,7 @@ class Gateway:
             return Unauthorized(f"{error.cause} (etcd at {self._endpoints[0]})")
         return error
 
-    def _unreachable(self, cause: BaseException | None) -> Unavailable:
+    def unreachable(self, cause: BaseException | None) -> Unavailable:
         where = ",".join(self._endpoints)
         return Unavailable(f"cannot reach etcd at {where}: {getattr(cause, 'strerror', None) or cause}")
 
@@ -366,12 +427,6 @@ _JSON = {"Content-Type": "application/json"}
 
 
 _RANGE = "/v3/kv/range"
-
-
-def _whole(prefix: str) -> dict[str, Any]:
-    return {
-        "key": b64(prefix), "range_end": prefix_end(prefix), "sort_target": "KEY", "sort_order": "ASCEND",
-    }  # fmt: skip
 
 
 def _parts(endpoint: str) -> tuple[str, str, int]:

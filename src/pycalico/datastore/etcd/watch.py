@@ -12,7 +12,8 @@ from pycalico.api.meta import R
 from pycalico.datastore import rejects
 from pycalico.datastore.client import Event, EventType
 from pycalico.datastore.errors import Invalid, RevisionExpired, Unavailable
-from pycalico.datastore.etcd.gateway import Gateway, Header, KeyValue, b64, prefix_end
+from pycalico.datastore.etcd.answers import Header, KeyValue
+from pycalico.datastore.etcd.gateway import Gateway, b64, prefix_end
 from pycalico.datastore.etcd.stores import Store
 
 
