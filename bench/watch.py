@@ -78,7 +78,7 @@ def _fill_etcd(url):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
-    store = client._store(WorkloadEndpoint)
+    store = client.store(WorkloadEndpoint)
     for start in range(0, COUNT, _BATCH):
         puts = [
             {"request_put": {"key": b64(store.key_of(each)), "value": b64(store.encode(each))}}

@@ -106,7 +106,10 @@ class Channel:
                     opened = True
                     continue
                 succeeded = opened and flags & _END_STREAM and flags & _END_HEADERS and _STATUS_OK in content
-                return _message(b"".join(parts)) if succeeded else None
+                data = b"".join(parts)
+                # A long list is large: one copy of it is enough.
+                parts.clear()
+                return _message(data) if succeeded else None
 
     def close(self) -> None:
         self._socket.close()
