@@ -51,7 +51,8 @@ class NativeSetWishes:
         if held is None:
             return
         going = members_of_family(self._context, removed) & held.members
-        coming = members_of_family(self._context, added) - (held.members - going)
+        wanted = members_of_family(self._context, added)
+        coming = (wanted - held.members) | (wanted & going)
         self._move(set_id, coming, going)
         self._toggle(held, going)
         self._toggle(held, coming)
