@@ -48,6 +48,12 @@ SERVICE = {
     "metadata": {"name": "web", "namespace": "default"},
     "spec": {"type": "NodePort", "selector": {"app": "web"}, "ports": [{"port": 8080, "targetPort": 80}]},
 }
+TIGHT = """\
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: tight}
+spec: {cidr: 10.213.0.0/29, blockSize: 29, nodeSelector: all(), %s}
+"""
 NODES = [node.name for node in plan.NODES]
 ADDRESS = {node.name: node.address for node in plan.NODES}
 
@@ -188,6 +194,59 @@ def established(running):
         running.sh(node, "birdc -s /var/run/calico/bird.ctl show protocols || true").count("Established") == 3
         for node in NODES
     )
+
+
+def borrower(running, name, node):
+    """A pod whose address is of the pool that has one block; returns the address once the plugin has told it."""
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "annotations": {"cni.projectcalico.org/ipv4pools": '["tight"]'}},
+        "spec": {
+            "nodeName": node,
+            "terminationGracePeriodSeconds": 1,
+            "containers": [{"name": "c", "image": "busybox:1.36", "command": ["sleep", "1000"]}],
+        },
+    }
+    running.sh("k8s-m", "kubectl apply -f -", stdin=yaml.safe_dump(pod))
+    ask = f"kubectl get pod {name} -o json"
+    told = []
+
+    def is_told():
+        notes = json.loads(running.sh("k8s-m", ask))["metadata"]["annotations"]
+        told.append(notes.get("cni.projectcalico.org/podIP", "").partition("/")[0])
+        return told[-1]
+
+    assert within(30 * running.patience, is_told), f"{name} has no address"
+    return told[-1]
+
+
+def test_13_a_borrowed_address_is_reached_from_its_blocks_owner_and_strict_affinity_lends_none(running):
+    """One block of eight addresses for three nodes."""
+    spec = json.loads(running.sh("k8s-m", "calicoctl get ippool default-ipv4-ippool -o json"))["spec"]
+    modes = f"ipipMode: {spec['ipipMode']}, vxlanMode: {spec['vxlanMode']}"
+    running.sh("k8s-m", "calicoctl apply -f -", stdin=TIGHT % modes)
+    pods = ["owner", "borrows-far", "borrows-near"]
+    try:
+        borrower(running, "owner", "k8s-w1")
+        for name, node in (("borrows-far", "k8s-w0"), ("borrows-near", "k8s-w2")):
+            address = borrower(running, name, node)
+            assert address.startswith("10.213.0.")
+            reach = f"ping -c 1 -W 0.3 {address}"
+            assert within(1.0 * running.patience, lambda reach=reach: running.tries("k8s-w1", reach))
+            assert within(1.0 * running.patience, lambda reach=reach: running.tries("pod/owner", reach))
+        blocks = running.sh("k8s-m", "calicoctl ipam show --show-borrowed")
+        assert blocks.count("k8s-w1") == 2, blocks
+        running.sh("k8s-m", "calicoctl ipam configure --strictaffinity=true")
+        pods.append("refused")
+        with pytest.raises(AssertionError, match="refused has no address"):
+            borrower(running, "refused", "k8s-m")
+        running.sh("k8s-m", "calicoctl ipam configure --strictaffinity=false")
+        assert borrower(running, "refused", "k8s-m").startswith("10.213.0.")
+    finally:
+        running.sh("k8s-m", "calicoctl ipam configure --strictaffinity=false")
+        running.sh("k8s-m", f"kubectl delete pod --ignore-not-found {' '.join(pods)}", timeout_s=60)
+        running.sh("k8s-m", "calicoctl delete ippool tight")
 
 
 def test_a_second_up_says_so(running):

@@ -12,25 +12,19 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from pycalico.datastore.errors import Invalid, Unauthorized
 from pycalico.datastore.kubernetes import plainyaml
 
+if TYPE_CHECKING:
+    from pycalico.datastore.kubernetes.credentialplugin import Credential, CredentialPlugin
+
 _IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 #: A token file is read again after this long, since the kubelet rotates it in place.
 _TOKEN_FILE_LIFE_S = 60.0
-
-
-class ExecPlugin(msgspec.Struct, kw_only=True):
-    """A program that prints an ExecCredential (client.authentication.k8s.io)."""
-
-    command: str
-    args: list[str] = []
-    env: list[dict[str, str]] | None = []
-    api_version: str = msgspec.field(default="client.authentication.k8s.io/v1", name="apiVersion")
 
 
 class Access(msgspec.Struct, kw_only=True):
@@ -44,10 +38,11 @@ class Access(msgspec.Struct, kw_only=True):
     token_file: str = ""
     username: str = ""
     password: str = ""
-    plugin: ExecPlugin | None = None
+    plugin: CredentialPlugin | None = None
     insecure: bool = False
     server_name: str = ""
     _token_read_at: float = 0.0
+    _credential: Credential | None = None
 
     def bearer_token(self) -> str:
         """The token to send now; empty when another method is used."""
@@ -58,35 +53,32 @@ class Access(msgspec.Struct, kw_only=True):
             except OSError as error:
                 raise Unauthorized(f"cannot read token file {self.token_file}: {error.strerror}") from error
             self._token_read_at = now
-        if self.plugin and not self.token:
-            self._run_plugin(self.plugin)
+        if self.plugin and (self._credential is None or self._credential.is_expired):
+            self._ask_plugin(self.plugin)
         return self.token
 
     def forget_token(self) -> bool:
         """Drops a refused token if a fresh one can be had; tells whether trying again makes sense."""
         if self.token_file or self.plugin:
-            self.token = ""
+            self.token, self._credential = "", None
             return True
         return False
 
-    def _run_plugin(self, plugin: ExecPlugin) -> None:
-        import subprocess  # noqa: PLC0415 (few kubeconfigs name a program)
+    def _ask_plugin(self, plugin: CredentialPlugin) -> None:
+        from pycalico.datastore.kubernetes import credentialplugin  # noqa: PLC0415 (few kubeconfigs name one)
 
-        environ = os.environ | {item["name"]: item["value"] for item in plugin.env or []}
-        environ["KUBERNETES_EXEC_INFO"] = msgspec.json.encode(
-            {"kind": "ExecCredential", "apiVersion": plugin.api_version, "spec": {"interactive": False}}
-        ).decode()
-        try:
-            done = subprocess.run(
-                [plugin.command, *plugin.args], env=environ, capture_output=True, timeout=60, check=True
-            )
-            status = msgspec.json.decode(done.stdout)["status"]
-        except (OSError, subprocess.SubprocessError, msgspec.DecodeError, KeyError) as error:
-            raise Unauthorized(f"credential plugin {plugin.command} failed: {error}") from error
-        self.token = status.get("token", "")
-        if status.get("clientCertificateData"):
-            self.certificate = status["clientCertificateData"].encode()
-            self.key = status["clientKeyData"].encode()
+        ca = base64.b64encode(self.ca).decode() if self.ca else ""
+        cluster = credentialplugin.Cluster(
+            server=self.server,
+            certificate_authority_data=ca,
+            tls_server_name=self.server_name,
+            insecure=self.insecure,
+        )
+        self._credential = found = credentialplugin.run(plugin, cluster)
+        self.token = found.token
+        if found.client_certificate_data:
+            self.certificate = found.client_certificate_data.encode()
+            self.key = found.client_key_data.encode()
 
 
 def in_cluster(environ: Mapping[str, str], folder: Path = _IN_CLUSTER) -> Access:
@@ -196,7 +188,16 @@ def _from_document(document: dict[str, Any], origin: str, context: str) -> Acces
         token_file=user.get("tokenFile", ""),
         username=user.get("username", ""),
         password=user.get("password", ""),
-        plugin=msgspec.convert(plugin, ExecPlugin) if plugin else None,
+        plugin=_plugin(plugin, folder, origin) if plugin else None,
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
         server_name=cluster.get("tls-server-name", ""),
     )
+
+
+def _plugin(given: dict[str, Any], folder: Path, origin: str) -> CredentialPlugin:
+    from pycalico.datastore.kubernetes.credentialplugin import CredentialPlugin  # noqa: PLC0415 (as above)
+
+    try:
+        return msgspec.structs.replace(msgspec.convert(given, CredentialPlugin), folder=str(folder))
+    except msgspec.ValidationError as error:
+        raise Invalid(f"error loading config file {origin!r}: exec: {error}") from error
