@@ -8,7 +8,6 @@ Format: client-go's kubeconfig v1.
 from __future__ import annotations
 
 import base64
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
