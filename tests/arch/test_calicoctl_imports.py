@@ -37,9 +37,11 @@ GET = {
     "pycalico.datastore.endpointname",
     "pycalico.datastore.errors",
     "pycalico.datastore.etcd",
+    "pycalico.datastore.etcd.answers",  # 0.2 ms, and lists are half again as fast
     "pycalico.datastore.etcd.client",
     "pycalico.datastore.etcd.gateway",
     "pycalico.datastore.http1",
+    "pycalico.datastore.etcd.grpc",  # 0.3 ms, as answers
     "pycalico.datastore.etcd.keys",
     "pycalico.datastore.etcd.stores",
     "pycalico.datastore.typed",

@@ -11,8 +11,11 @@ asks for it. Only msgspec does not know decimals and UUIDs by themselves: they a
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import ModuleType
+
+_OTHERS = ("logging", "pathlib", "socket")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,12 +60,15 @@ def _of_functions(module: str, *names: str) -> ModuleType:
     return found
 
 
-def load() -> None:
-    """Call it before anything else imports these."""
+def load(*others: str) -> None:
+    """msgspec, and of logging, pathlib and socket what is named; all without a name.
+
+    Call it before anything else imports them.
+    """
     if "msgspec" not in sys.modules and "typing_extensions" not in sys.modules:
         _with_stand_ins(_load_msgspec, _for_msgspec())
     _with_stand_ins(
-        _load_others,
+        partial(_load_others, others or _OTHERS),
         {
             "traceback": _Later("traceback"),
             "selectors": _Later("selectors"),
@@ -100,7 +106,6 @@ def _load_msgspec() -> None:
     import msgspec  # noqa: F401, PLC0415 - now is the time
 
 
-def _load_others() -> None:
-    import logging  # noqa: F401, PLC0415
-    import pathlib  # noqa: F401, PLC0415
-    import socket  # noqa: F401, PLC0415
+def _load_others(names: Sequence[str]) -> None:
+    for name in names:
+        __import__(name)
