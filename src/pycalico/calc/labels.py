@@ -7,7 +7,7 @@ selector cannot match without, selectors by the labels that an item has.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from pycalico.api.selector import And, Compare, Has, InSet, Or, Selector
@@ -19,22 +19,30 @@ Place = TypeVar("Place", bound=Hashable)
 Need = tuple[str, frozenset[str] | None]
 
 
-def need_of(selector: Selector) -> Need | None:
-    """The most telling label without which ``selector`` matches nothing, if there is one."""
+def needs_of(selector: Selector) -> tuple[tuple[Need, ...], bool]:
+    """Labels without any one of which ``selector`` matches nothing; True where it asks for nothing else."""
     if isinstance(selector, Compare):
         if selector.operator == "==":
-            return selector.key, frozenset((selector.value,))
-        return None if selector.operator == "!=" else (selector.key, None)
+            return ((selector.key, frozenset((selector.value,))),), True
+        return (() if selector.operator == "!=" else ((selector.key, None),)), False
     if isinstance(selector, InSet):
-        return None if selector.negated else (selector.key, frozenset(selector.values))
+        return (
+            () if selector.negated else ((selector.key, frozenset(selector.values)),)
+        ), not selector.negated
     if isinstance(selector, Has):
-        return selector.key, None
+        return ((selector.key, None),), True
     if isinstance(selector, And):
-        needs = [need for need in map(need_of, selector.operands) if need is not None]
-        return min(needs, key=_breadth) if needs else None
+        found = [needs_of(operand) for operand in selector.operands]
+        return tuple(need for needs, _ in found for need in needs), all(whole for _, whole in found)
     if isinstance(selector, Or):
-        return _common([need_of(operand) for operand in selector.operands])
-    return None
+        need = _common([need_of(operand) for operand in selector.operands])
+        return ((need,) if need else ()), False
+    return (), False
+
+
+def need_of(selector: Selector) -> Need | None:
+    """The one of `needs_of` that most likely few items have."""
+    return min(needs_of(selector)[0], key=_breadth, default=None)
 
 
 def _breadth(need: Need) -> tuple[int, bool]:
@@ -200,11 +208,11 @@ class LabelIndex(Generic[Item, Match]):
         for place in self._places(need):
             place[match] = None
         events = []
-        searched = list(self._searched(need))
-        self.searches[_search(need)] += 1
+        needs, whole = needs_of(selector)
+        searched = self._searched(needs)
         for item in searched:
             record = self._items[item]
-            if selector.matches(record.effective):
+            if whole or selector.matches(record.effective):
                 record.matches.add(match)
                 matching[item] = None
                 events.append((match, item, True))
@@ -231,18 +239,36 @@ class LabelIndex(Generic[Item, Match]):
             return [self._wanting_key.setdefault(key, {})]
         return [self._wanting_value.setdefault((key, value), {}) for value in values]
 
-    def _searched(self, need: Need | None) -> Iterable[Item]:
-        if need is None:
-            return self._items
+    def _searched(self, needs: Sequence[Need]) -> list[Item]:
+        """Items that have all of ``needs``; starts from the one that fewest have."""
+        found = sorted(((need, self._having(need)) for need in needs), key=_population)
+        if not found:
+            self.searches["all"] += 1
+            return list(self._items)
+        (rarest, places), *others = found
+        self.searches[_search(rarest)] += 1
+        # An item has one value of a label: no item is in two of the places.
+        items = [item for place in places for item in place]
+        for _, places in others:
+            if len(places) == 1:
+                (place,) = places
+                items = [item for item in items if item in place]
+            else:
+                items = [item for item in items if any(item in place for place in places)]
+        return items
+
+    def _having(self, need: Need) -> list[dict[Item, None]]:
         key, values = need
         if values is None:
-            return self._with_key.get(key, {})
-        return {item: None for value in values for item in self._with_value.get((key, value), ())}
+            return [self._with_key.get(key, {})]
+        return [self._with_value.get((key, value), {}) for value in values]
 
 
-def _search(need: Need | None) -> str:
-    if need is None:
-        return "all"
+def _population(found: tuple[Need, list[dict[Item, None]]]) -> int:
+    return sum(map(len, found[1]))
+
+
+def _search(need: Need) -> str:
     if need[1] is None:
         return "label"
     return "value" if len(need[1]) == 1 else "values"

@@ -15,9 +15,8 @@ from pathlib import Path
 import msgspec
 
 from pycalico.cni.errors import CNIError
-from pycalico.kernel import linkrequests as requests
-from pycalico.kernel import netlink, netns
-from pycalico.kernel.linkrequests import Channel, Request
+from pycalico.kernel import linkrequests, netlink, netns
+from pycalico.kernel.requests import Channel, Request
 
 _HOST_MAC = "ee:ee:ee:ee:ee:ee"
 _GATEWAY = "169.254.1.1"
@@ -97,19 +96,19 @@ def _pods_channel(path: str) -> Iterator[Channel]:
 
 
 def _connect(pair: Pair, host: Channel, pod: Channel) -> str:
-    host.run([requests.delete_link(pair.host)])
-    pod.run([requests.delete_link(pair.ifname)])
+    host.run([linkrequests.delete_link(pair.host)])
+    pod.run([linkrequests.delete_link(pair.ifname)])
     namespace = os.open(pair.netns, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        host.do([requests.add_pair(pair.host, _HOST_MAC, pair.ifname, namespace, pair.mtu, pair.queues)])
+        host.do([linkrequests.add_pair(pair.host, _HOST_MAC, pair.ifname, namespace, pair.mtu, pair.queues)])
     finally:
         os.close(namespace)
     outer, inner = _index(host, pair.host), _index(pod, pair.ifname)
     _host_sysctls(pair)
-    host.do([requests.set_up(outer)])
+    host.do([linkrequests.set_up(outer)])
     with inside(pair.netns):
         _pod_sysctls(pair)
-    pod.do([requests.set_up(inner)])
+    pod.do([linkrequests.set_up(inner)])
     if pair.mac:
         pod.do([_mac_request(pair, inner)])
     pod.do(_pod_requests(pair, inner))
@@ -117,18 +116,18 @@ def _connect(pair: Pair, host: Channel, pod: Channel) -> str:
         gateway = _link_local(outer)
         pod.do(
             [
-                requests.add_route(inner, destination, gateway=gateway, replace=True)
+                linkrequests.add_route(inner, destination, gateway=gateway, replace=True)
                 for destination in pair.destinations(6)
             ]
         )
     for item in pair.addresses:
         _host_route(host, outer, pair.host, item.split("/")[0])
-    made = pod.link(pair.ifname)
+    made = linkrequests.link(pod, pair.ifname)
     return made.mac if made is not None else ""
 
 
 def _index(channel: Channel, name: str) -> int:
-    found = channel.link(name)
+    found = linkrequests.link(channel, name)
     if found is None:
         raise OSError(errno.ENODEV, f"link {name} went as soon as it was made")
     return found.index
@@ -141,17 +140,20 @@ def _mac_request(pair: Pair, index: int) -> Request:
             f"failed to parse MAC address {pair.mac} provided via cni.projectcalico.org/hwAddr: "
             f"address {pair.mac}: invalid MAC address"
         )
-    return requests.set_mac(index, pair.mac)
+    return linkrequests.set_mac(index, pair.mac)
 
 
 def _pod_requests(pair: Pair, index: int) -> list[Request]:
     found: list[Request] = []
     if pair.of_family(4):
-        found.append(requests.add_route(index, f"{_GATEWAY}/32", scope=requests.LINK_SCOPE, replace=True))
+        found.append(
+            linkrequests.add_route(index, f"{_GATEWAY}/32", scope=linkrequests.LINK_SCOPE, replace=True)
+        )
         found += [
-            requests.add_route(index, destination, gateway=_GATEWAY) for destination in pair.destinations(4)
+            linkrequests.add_route(index, destination, gateway=_GATEWAY)
+            for destination in pair.destinations(4)
         ]
-    return [*found, *(requests.add_address(index, item) for item in pair.addresses)]
+    return [*found, *(linkrequests.add_address(index, item) for item in pair.addresses)]
 
 
 def _host_sysctls(pair: Pair) -> None:
@@ -192,8 +194,8 @@ def _sysctl(name: str, value: str, *, must: bool = True) -> None:
 def _host_route(channel: Channel, index: int, host: str, address: str) -> None:
     version = 6 if ":" in address else 4
     destination = f"{address}/{_HOST_LENGTH[version]}"
-    scope = requests.UNIVERSE if version == 6 else requests.LINK_SCOPE
-    (code,) = channel.run([requests.add_route(index, destination, scope=scope)])
+    scope = linkrequests.UNIVERSE if version == 6 else linkrequests.LINK_SCOPE
+    (code,) = channel.run([linkrequests.add_route(index, destination, scope=scope)])
     if not code:
         return
     owner = next((route.oif for route in netlink.routes(version) if route.dst == destination), 0)
@@ -242,7 +244,7 @@ def disconnect(path: str, ifname: str) -> None:
 
     def work() -> None:
         with working:
-            outcome.extend(working.run([requests.delete_link(ifname)]))
+            outcome.extend(working.run([linkrequests.delete_link(ifname)]))
 
     worker = threading.Thread(target=work, name="unlink")
     worker.start()
@@ -250,7 +252,7 @@ def disconnect(path: str, ifname: str) -> None:
         with looking:
             while worker.is_alive():
                 worker.join(_UNLISTED_STEP_S)
-                if looking.link(ifname) is None:
+                if linkrequests.link(looking, ifname) is None:
                     return
     except OSError as error:
         raise CNIError(f"cannot see whether {ifname} is gone from {path}: {_reason(error)}") from error

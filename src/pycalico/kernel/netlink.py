@@ -1,6 +1,6 @@
 """Netlink messages as bytes: enough to dump routes and links and to follow changes quickly.
 
-pyroute2 builds what we write; reading is done here, as a table of 30,000 foreign routes must cost little.
+Reading is done here and not by pyroute2, as a table of 30,000 foreign routes must cost little.
 Source of the layouts: linux/netlink.h, rtnetlink.h, if_link.h, neighbour.h.
 """
 

@@ -1,20 +1,21 @@
-"""Writes to the kernel's network state, by pyroute2; one socket per thread.
+"""Writes to the kernel's network state; one socket of each kind per thread.
 
+Links and addresses by pyroute2; what a node has many of, with requests of our own: see `kernel.requests`.
 Each function raises OSError with the kernel's errno.
 """
 
 from __future__ import annotations
 
 import errno
-import socket
 import threading
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, cast
 
-from pycalico.kernel.netlink import MAIN_TABLE, Route, Rule
+from pycalico.kernel.requests import Channel, Request, failure
 
 _local = threading.local()
-_RULE_NOT = 0x2
-_AF = {4: socket.AF_INET, 6: socket.AF_INET6}
+#: What was to be deleted is gone already.
+ABSENT = (errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL)
 
 
 def _socket() -> Any:
@@ -27,11 +28,12 @@ def _socket() -> Any:
 
 
 def close() -> None:
-    """Closes the calling thread's socket; before it changes its namespace, and at its end."""
-    iproute = getattr(_local, "iproute", None)
-    if iproute is not None:
-        del _local.iproute
-        iproute.close()
+    """Closes the calling thread's sockets; before it changes its namespace, and at its end."""
+    for name in ("iproute", "channel"):
+        held = getattr(_local, name, None)
+        if held is not None:
+            delattr(_local, name)
+            held.close()
 
 
 def _call(method: str, *arguments: Any, **settings: Any) -> Any:
@@ -43,85 +45,29 @@ def _call(method: str, *arguments: Any, **settings: Any) -> Any:
         raise OSError(error.code, str(error)) from None
 
 
-def _family(text: str) -> int:
-    return _AF[6 if ":" in text else 4]
+def _channel() -> Channel:
+    if not hasattr(_local, "channel"):
+        _local.channel = Channel()
+    return cast("Channel", _local.channel)
 
 
-def write_route(verb: str, route: Route, table: int = MAIN_TABLE) -> None:
-    """``verb``: add, replace or del."""
-    settings: dict[str, Any] = {
-        "dst": route.dst,
-        "family": _family(route.dst),
-        "table": table,
-        "proto": route.protocol,
-        "scope": route.scope,
-        "type": route.type,
-    }
-    if route.oif:
-        settings["oif"] = route.oif
-    if route.gateway:
-        settings["gateway"] = route.gateway
-    if route.priority:
-        settings["priority"] = route.priority
-    if route.source:
-        settings["prefsrc"] = route.source
-    if route.onlink:
-        settings["flags"] = 4
-    if route.mtu:
-        settings["metrics"] = {"mtu": route.mtu}
-    _call("route", verb, **settings)
+def run(requests: Sequence[Request]) -> list[int]:
+    """Carries out all, also after one has failed; an errno for each, 0 for success."""
+    return _channel().run(requests)
 
 
-def remove_route(route: Route, table: int = MAIN_TABLE) -> None:
-    """One that is gone is fine."""
-    try:
-        write_route("del", route, table)
-    except OSError as error:
-        if error.errno not in {errno.ESRCH, errno.ENODEV}:
-            raise
-
-
-def write_rule(verb: str, family: int, rule: Rule) -> None:
-    """``verb``: add or del. One that is gone, or there already, is fine."""
-    try:
-        _call(
-            "rule",
-            verb,
-            family=_AF[family],
-            priority=rule.priority,
-            table=rule.table,
-            fwmark=rule.mark,
-            fwmask=rule.mask,
-            flags=_RULE_NOT if rule.negated else 0,
-        )
-    except OSError as error:
-        if error.errno not in {errno.EEXIST, errno.ENOENT}:
-            raise
-
-
-def set_neighbour(index: int, address: str, mac: str) -> None:
-    """A permanent entry."""
-    _call("neigh", "replace", ifindex=index, dst=address, lladdr=mac, family=_family(address), state=0x80)
-
-
-def delete_neighbour(index: int, address: str, mac: str) -> None:
-    _absent_is_fine("neigh", "del", ifindex=index, dst=address, lladdr=mac, family=_family(address))
-
-
-def set_forwarding(index: int, mac: str, remote: str) -> None:
-    """A permanent entry of a VXLAN device's own table."""
-    _call("fdb", "replace", ifindex=index, lladdr=mac, dst=remote, state=0x80, flags=2)
-
-
-def delete_forwarding(index: int, mac: str, remote: str) -> None:
-    _absent_is_fine("fdb", "del", ifindex=index, lladdr=mac, dst=remote)
+def do(request: Request, fine: Collection[int] = ()) -> None:
+    """``fine`` are errnos that do not matter."""
+    (code,) = run([request])
+    if code and code not in fine:
+        raise failure(request, code)
 
 
 def _absent_is_fine(method: str, *arguments: Any, **settings: Any) -> None:
     try:
         _call(method, *arguments, **settings)
     except OSError as error:
-        if error.errno not in {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL}:
+        if error.errno not in ABSENT:
             raise
 
 

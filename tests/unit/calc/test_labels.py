@@ -2,7 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pycalico.api.selector import parse
-from pycalico.calc.labels import LabelIndex, need_of
+from pycalico.calc.labels import LabelIndex, need_of, needs_of
 
 KEYS, VALUES = ("a", "b", "c"), ("x", "y")
 labels = st.dictionaries(st.sampled_from(KEYS), st.sampled_from(VALUES))
@@ -85,3 +85,22 @@ def test_a_need_is_needed(selector, own):
     if need is not None and tree.matches(own):
         assert need[0] in own
         assert need[1] is None or own[need[0]] in need[1]
+
+
+@settings(max_examples=300, deadline=None)
+@given(text, labels)
+def test_needs_that_say_all_decide(selector, own):
+    tree = parse(selector)
+    needs, whole = needs_of(tree)
+    has_all = all(key in own and (values is None or own[key] in values) for key, values in needs)
+    assert tree.matches(own) == has_all if whole else has_all or not tree.matches(own)
+
+
+def test_a_new_selector_looks_at_the_fewest_items_that_it_can():
+    index = LabelIndex()
+    for number in range(100):
+        index.put(number, {"app": f"a{number % 2}", "projectcalico.org/namespace": f"n{number // 10}"}, ())
+    index.add("one", parse("app == 'a1' && projectcalico.org/namespace in {'n3', 'n4'}"))
+    assert set(index.items_of("one")) == {31, 33, 35, 37, 39, 41, 43, 45, 47, 49}
+    assert (index.hits, index.misses) == (10, 0)
+    assert index.searches == {"all": 0, "label": 0, "value": 0, "values": 1}

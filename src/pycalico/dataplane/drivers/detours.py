@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
-from pycalico.kernel import netlink, rtnetlink
+from pycalico.kernel import netlink, routerequests, rtnetlink
 from pycalico.kernel.interfaces import Interfaces
 from pycalico.kernel.netlink import THROW, UNICAST, NetlinkError, Route, Rule
 from pycalico.reconcile.target import Outcome, TargetError
@@ -78,12 +79,12 @@ class TableRoutes:
         others = [other for other in self._seen.get(dst, ()) if not _alike(route, other)]
         if self._family == 6:
             self._remove(others)
-        rtnetlink.write_route("replace", route, self._table)
+        rtnetlink.do(routerequests.replace_route(route, self._table))
         return route
 
     def _remove(self, routes: tuple[Route, ...] | list[Route]) -> None:
         for route in routes:
-            rtnetlink.remove_route(route, self._table)
+            rtnetlink.do(routerequests.delete_route(route, self._table), routerequests.NO_ROUTE)
 
     def _build(self, dst: str, want: str) -> Route:
         v4 = self._family == 4
@@ -130,10 +131,13 @@ class DetourRules:
 
     def apply(self, puts: Mapping[Rule, bool], deletes: AbstractSet[Rule]) -> Outcome[Rule, bool]:
         failures: dict[Rule, str] = {}
-        for verb, rules in (("add", puts.keys()), ("del", deletes)):
+        for write, fine, rules in (
+            (routerequests.add_rule, (errno.EEXIST,), puts.keys()),
+            (routerequests.delete_rule, (errno.ENOENT,), deletes),
+        ):
             for rule in rules:
                 try:
-                    rtnetlink.write_rule(verb, self._family, rule)
+                    rtnetlink.do(write(self._family, rule), fine)
                 except OSError as error:
                     failures[rule] = error.strerror or str(error)
         return Outcome({rule: True for rule in puts if rule not in failures}, failures)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 
-from pycalico.kernel import netlink, rtnetlink
+from pycalico.kernel import netlink, routerequests, rtnetlink
 from pycalico.kernel.interfaces import Interfaces
 from pycalico.kernel.netlink import NetlinkError
 from pycalico.reconcile.target import Outcome, TargetError
@@ -68,20 +69,20 @@ class Entries:
                     self._delete(index, key)
                 except OSError as error:
                     failures[entry] = error.strerror or str(error)
+        write = routerequests.set_forwarding if self._forwarding else routerequests.set_neighbour
+        requests = {}
         for entry, value in puts.items():
             interface, key = entry
             found = self._interfaces.get(interface)
             if found is None or not found.link.admin_up:
                 failures[entry] = f"interface {interface} is absent or down"
-                continue
-            try:
-                if self._forwarding:
-                    rtnetlink.set_forwarding(found.link.index, key, value)
-                else:
-                    rtnetlink.set_neighbour(found.link.index, key, value)
-                now[entry] = value
-            except OSError as error:
-                failures[entry] = error.strerror or str(error)
+            else:
+                requests[entry] = write(found.link.index, key, value)
+        for entry, code in zip(requests, rtnetlink.run([*requests.values()]), strict=True):
+            if code:
+                failures[entry] = os.strerror(code)
+            else:
+                now[entry] = puts[entry]
         return Outcome(now, failures)
 
     def _delete(self, index: int, key: str) -> None:
@@ -89,6 +90,6 @@ class Entries:
             if item.index != index or key not in {item.mac, item.address}:
                 continue
             if self._forwarding:
-                rtnetlink.delete_forwarding(index, item.mac, item.address)
+                rtnetlink.do(routerequests.delete_forwarding(index, item.mac, item.address), rtnetlink.ABSENT)
             elif item.address == key:
-                rtnetlink.delete_neighbour(index, item.address, item.mac)
+                rtnetlink.do(routerequests.delete_neighbour(index, item.address), rtnetlink.ABSENT)

@@ -8,14 +8,16 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 
 import msgspec
 
 from pycalico.base.distribution import Distribution
 from pycalico.dataplane.drivers.conntrack import ConntrackCleaner
-from pycalico.kernel import netlink, rtnetlink
+from pycalico.kernel import netlink, routerequests, rtnetlink
 from pycalico.kernel.interfaces import Interfaces
 from pycalico.kernel.netlink import BLACKHOLE, UNICAST, NetlinkError, Route
+from pycalico.kernel.requests import Request
 from pycalico.reconcile.target import Outcome, TargetError
 
 log = logging.getLogger(__name__)
@@ -137,13 +139,29 @@ class Routes:
                 failures[dst] = reason
             else:
                 self._seen.pop(dst, None)
+        done = self._add({dst: want for dst, want in puts.items() if not self._seen.get(dst)})
         for dst, want in puts.items():
             try:
-                now[dst] = self._seen[dst] = (self._put(dst, want),)
+                now[dst] = self._seen[dst] = (done.get(dst) or self._put(dst, want),)
             except OSError as error:
                 failures[dst] = error.strerror or str(error)
         self.writings.add(time.monotonic() - began_s)
         return Outcome(now, failures)
+
+    def _add(self, puts: Mapping[str, WantedRoute]) -> dict[str, Route]:
+        """Tries all at once and gives those that could be; why the others could not, `_put` finds out."""
+        routes: dict[str, Route] = {}
+        for dst, want in puts.items():
+            with suppress(OSError):
+                routes[dst] = self._build(dst, want, self._usable(want.interface) if want.interface else 0)
+                self._cleaner.wait(dst)
+        codes = rtnetlink.run([self._request(route) for route in routes.values()])
+        return {dst: route for (dst, route), code in zip(routes.items(), codes, strict=True) if not code}
+
+    def _request(self, route: Route) -> Request:
+        """What is ours by its protocol takes the place of another; where CNI was faster, or somebody else, nothing does."""
+        cluster = route.protocol == self._owns.cluster_protocol
+        return routerequests.replace_route(route) if cluster else routerequests.add_route(route)
 
     def _put(self, dst: str, want: WantedRoute) -> Route:
         index = self._usable(want.interface) if want.interface else 0
@@ -164,30 +182,29 @@ class Routes:
                 # The gateway of a VXLAN route lies within its destination, and the kernel looks it up through the
                 # old route, on another device: that one must go first.
                 for other in have:
-                    rtnetlink.remove_route(other)
+                    rtnetlink.do(routerequests.delete_route(other), routerequests.NO_ROUTE)
                 self._write(route, replace=False)
                 have = ()
         for other in have:
             if other is not known and (other.oif, other.priority) != (route.oif, route.priority):
-                rtnetlink.remove_route(other)
+                rtnetlink.do(routerequests.delete_route(other), routerequests.NO_ROUTE)
         return known or route
 
     def _write(self, route: Route, replace: bool) -> None:
-        if replace or route.protocol == self._owns.cluster_protocol:
-            rtnetlink.write_route("replace", route)
+        if replace:
+            rtnetlink.do(routerequests.replace_route(route))
             return
         try:
-            rtnetlink.write_route("add", route)
+            rtnetlink.do(self._request(route))
         except OSError as error:
             if error.errno != errno.EEXIST:
                 raise
-            # CNI may have been faster; a route of somebody else to the same place is not ours to replace.
             there = [other for other in netlink.routes(self.family) if other.dst == route.dst]
             if any(_as_wished(route, other) for other in there):
                 return
             if not any(self.is_ours(other) for other in there):
                 raise OSError(errno.EEXIST, "another route to the same place exists") from None
-            rtnetlink.write_route("replace", route)
+            rtnetlink.do(routerequests.replace_route(route))
 
     def _usable(self, interface: str) -> int:
         found = self._interfaces.get(interface)
@@ -220,7 +237,7 @@ class Routes:
     def _delete(self, routes: Iterable[Route]) -> str:
         for route in routes:
             try:
-                rtnetlink.remove_route(route)
+                rtnetlink.do(routerequests.delete_route(route), routerequests.NO_ROUTE)
             except OSError as error:
                 return error.strerror or str(error)
             if self._is_whole_address(route.dst) and self.is_workload(self._interfaces.name_of(route.oif)):
