@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from pycalico.datastore.client import Client
 from pycalico.datastore.config import KUBERNETES, DatastoreConfig, from_environment
@@ -31,15 +30,15 @@ def open_client(config: DatastoreConfig | None = None, environ: Mapping[str, str
 def kubernetes_access(config: DatastoreConfig, environ: Mapping[str, str] = os.environ) -> Access:
     """Who and where: kubeconfig (given, or ``~/.kube/config``), else in-cluster; K8S_* values win over either."""
     context = config.k8s_current_context
-    default = Path(environ.get("HOME", "/root")) / ".kube" / "config"
+    default = os.path.join(environ.get("HOME", "/root"), ".kube/config")  # noqa: PTH118
     if config.kubeconfig_inline:
         found = access.from_kubeconfig(config.kubeconfig_inline.encode(), "kubeconfigInline", context)
     elif config.kubeconfig:
         found = access.from_kubeconfig_files(config.kubeconfig, context)
     elif config.k8s_api_endpoint:
         found = Access(server=config.k8s_api_endpoint)
-    elif _is_there(default):
-        found = access.from_kubeconfig_files(str(default), context)
+    elif os.path.exists(default):  # noqa: PTH110 (False for the home of somebody else too)
+        found = access.from_kubeconfig_files(default, context)
     else:
         found = access.in_cluster(environ)
     if config.k8s_api_endpoint:
@@ -52,18 +51,10 @@ def kubernetes_access(config: DatastoreConfig, environ: Mapping[str, str] = os.e
     return found
 
 
-def _is_there(path: Path) -> bool:
-    """False for the home of somebody else too: a pod's user may be none of its image's."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
-
-
 def _material(path: str) -> bytes | None:
     if not path:
         return None
     try:
-        return Path(path).read_bytes()
+        return access.read_file(path)
     except OSError as error:
         raise Invalid(f"open {path}: {(error.strerror or str(error)).lower()}") from error

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import Counter
-
-log = logging.getLogger(__name__)
 
 _lock = threading.Lock()
 _counts: Counter[str] = Counter()
@@ -14,9 +11,11 @@ _counts: Counter[str] = Counter()
 
 def report(kind: str, reason: object) -> None:
     """``reason`` names the object."""
+    import logging  # noqa: PLC0415 - 4 ms, and most have nothing to report
+
     with _lock:
         _counts[kind] += 1
-    log.warning("leaving out a %s: %s", kind, reason)
+    logging.getLogger(__name__).warning("leaving out a %s: %s", kind, reason)
 
 
 def counts() -> dict[str, int]:

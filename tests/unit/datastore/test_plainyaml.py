@@ -1,5 +1,8 @@
 """Whatever it reads, PyYAML reads the same; what it must read, it reads."""
 
+import re
+
+import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,3 +77,20 @@ def test_never_a_second_opinion(text):
     found = plainyaml.read(text.encode())
     if found is not None and found != {}:
         assert found == reference(text)
+
+
+#: A number for YAML 1.2, which Go programs follow, and PyYAML's 1.1 does not know.
+FLOAT = re.compile(r"[0-9]+[eE][0-9]+")
+
+
+@given(st.from_regex(r"[0-9]{1,4}[0-9a-fxoA-FXO_]{0,6}", fullmatch=True))
+def test_a_token_is_read_as_text_or_left_to_others(token):
+    found = plainyaml.read(f"token: {token}".encode())
+    if found is not None:
+        assert found == {"token": token} == yaml.safe_load(f"token: {token}")
+        assert not FLOAT.fullmatch(token)
+
+
+@pytest.mark.parametrize("token", ["61edb5", "6b1f", "0a1", "007c", "6e1b", "9c", "12d", "3ee4"])
+def test_tokens_that_begin_with_digits_are_plain(token):
+    assert plainyaml.read(f"token: {token}".encode()) == {"token": token}

@@ -14,7 +14,9 @@ from typing import Any
 _ENTRY = re.compile(r"( *)((?:- )?)([A-Za-z][A-Za-z0-9-]*):(?: +(\S.*?))?\s*")
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./+=@:\[\]-]*")
 #: A token that begins with digits, and that nobody can take for a number: neither 0b1, 0o7, 0xf nor 1e5.
-_TOKEN = re.compile(r"(?:0|[1-9][0-9]*(?:[eE][0-9]*)?)[AaCcDdF-Nf-nP-Wp-wYyZz][A-Za-z0-9+/=]*")
+_TOKEN = re.compile(
+    r"(?:0[ACDF-NP-WYZacdf-np-wyz]|(?:[1-9]|[0-9]{2,})[A-DF-Za-df-z]|[0-9]+[Ee][0-9]*[A-Za-z])[A-Za-z0-9+/=]*"
+)
 _QUOTED = re.compile(r'"[A-Za-z0-9_./+=@: -]*"')
 _BOOLEANS = {"true": True, "false": False}
 #: Words that YAML 1.1 reads as something else than themselves.

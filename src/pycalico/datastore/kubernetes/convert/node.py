@@ -5,9 +5,8 @@ Calico's own facts lie in annotations ``projectcalico.org/...``; its labels and 
 
 from __future__ import annotations
 
-import ipaddress
-import logging
 from collections.abc import Callable
+from typing import Any, cast
 
 import msgspec
 
@@ -22,22 +21,13 @@ from pycalico.api.v3.node import (
     OrchRef,
 )
 from pycalico.datastore.kubernetes import core
+from pycalico.datastore.kubernetes.convert.addresses import address, interface
 
 PREFIX = "projectcalico.org/"
-_LABELS = PREFIX + "labels"
-_ANNOTATIONS = PREFIX + "annotations"
 KUBE_LABELS = PREFIX + "kube-labels"
 
-log = logging.getLogger(__name__)
-
-
-def _interface(text: str) -> str:
-    ipaddress.ip_interface(text)
-    return text
-
-
-def _address(text: str) -> str:
-    return str(ipaddress.ip_address(text))
+_NO_BGP, _NO_WIREGUARD = NodeBGPSpec(), NodeWireguardSpec()
+_encode = msgspec.json.Encoder(order="sorted").encode
 
 
 def _as_number(text: str) -> int:
@@ -51,39 +41,61 @@ def _as_number(text: str) -> int:
     return number
 
 
+#: What can be wrong in an annotation of ours; others are taken as they are.
+_PARSERS: dict[str, Callable[[str], int | str]] = {
+    "ASNumber": _as_number,
+    "IPv4Address": interface,
+    "IPv6Address": interface,
+    "IPv4IPIPTunnelAddr": address,
+    "IPv4WireguardInterfaceAddr": address,
+    "IPv6WireguardInterfaceAddr": address,
+    "IPv4VXLANTunnelAddr": address,
+    "IPv6VXLANTunnelAddr": address,
+}
+
+
+def _warn(text: str, *arguments: object) -> None:
+    import logging  # noqa: PLC0415 - 4 ms, and most have nothing to say
+
+    logging.getLogger(__name__).warning(text, *arguments)
+
+
+def _facts(meta: ObjectMeta) -> dict[str, Any]:
+    """Calico's annotations by their names without the prefix; an invalid one is left out with a warning."""
+    found: dict[str, Any] = {}
+    for key, text in meta.annotations.items():
+        if text and key.startswith(PREFIX):
+            name = key[len(PREFIX) :]
+            parse = _PARSERS.get(name)
+            try:
+                found[name] = parse(text) if parse else text
+            except ValueError as error:
+                _warn("node %s: ignoring annotation %s: %s", meta.name, key, error)
+    return found
+
+
 def from_kubernetes(node: core.Node) -> Node:
     """Invalid annotation values are ignored with a warning; the node stays."""
     meta = node.metadata
-    annotations = meta.annotations
+    facts = _facts(meta)
 
-    def read(name: str, parse: Callable[[str], object]) -> object:
-        text = annotations.get(PREFIX + name, "")
-        if not text:
-            return None
-        try:
-            return parse(text)
-        except ValueError as error:
-            log.warning("node %s: ignoring annotation %s%s: %s", meta.name, PREFIX, name, error)
-            return None
+    def text_of(name: str) -> str:
+        return cast("str", facts.get(name, ""))
 
-    def text_of(name: str, parse: Callable[[str], str] = str) -> str:
-        return str(read(name, parse) or "")
-
-    number = read("ASNumber", _as_number)
     bgp = NodeBGPSpec(
-        as_number=number if isinstance(number, int) else None,
-        ipv4_address=text_of("IPv4Address", _interface),
-        ipv6_address=text_of("IPv6Address", _interface),
-        ipv4_ipip_tunnel_addr=text_of("IPv4IPIPTunnelAddr", _address),
+        as_number=facts.get("ASNumber"),
+        ipv4_address=text_of("IPv4Address"),
+        ipv6_address=text_of("IPv6Address"),
+        ipv4_ipip_tunnel_addr=text_of("IPv4IPIPTunnelAddr"),
         route_reflector_cluster_id=text_of("RouteReflectorClusterID"),
     )
     wireguard = NodeWireguardSpec(
-        interface_ipv4_address=text_of("IPv4WireguardInterfaceAddr", _address),
-        interface_ipv6_address=text_of("IPv6WireguardInterfaceAddr", _address),
+        interface_ipv4_address=text_of("IPv4WireguardInterfaceAddr"),
+        interface_ipv6_address=text_of("IPv6WireguardInterfaceAddr"),
     )
-    labels = {**_json_map(annotations.get(_LABELS), meta.name), **meta.labels}
-    own_annotations = _json_map(annotations.get(_ANNOTATIONS), meta.name)
-    own_annotations[KUBE_LABELS] = msgspec.json.encode(meta.labels or None, order="sorted").decode()
+    labels = {**_json_map(facts.get("labels"), meta.name), **meta.labels}
+    own_annotations = _json_map(facts.get("annotations"), meta.name)
+    own_annotations[KUBE_LABELS] = _encode(meta.labels or None).decode()
     return Node(
         metadata=ObjectMeta(
             name=meta.name,
@@ -94,13 +106,13 @@ def from_kubernetes(node: core.Node) -> Node:
             annotations=own_annotations,
         ),
         spec=NodeSpec(
-            bgp=bgp if bgp != NodeBGPSpec() else None,
-            ipv4_vxlan_tunnel_addr=text_of("IPv4VXLANTunnelAddr", _address),
+            bgp=bgp if bgp != _NO_BGP else None,
+            ipv4_vxlan_tunnel_addr=text_of("IPv4VXLANTunnelAddr"),
             vxlan_tunnel_mac_addr=text_of("VXLANTunnelMACAddr"),
-            ipv6_vxlan_tunnel_addr=text_of("IPv6VXLANTunnelAddr", _address),
+            ipv6_vxlan_tunnel_addr=text_of("IPv6VXLANTunnelAddr"),
             vxlan_tunnel_mac_addr_v6=text_of("VXLANTunnelMACAddrV6"),
             orch_refs=[OrchRef(node_name=meta.name, orchestrator="k8s")],
-            wireguard=wireguard if wireguard != NodeWireguardSpec() else None,
+            wireguard=wireguard if wireguard != _NO_WIREGUARD else None,
             addresses=_addresses(bgp, node.status.addresses or []),
         ),
         status=NodeStatus(
@@ -132,10 +144,8 @@ def annotations_of(node: Node) -> dict[str, str | None]:
         "IPv6WireguardInterfaceAddr": wireguard.interface_ipv6_address,
         "WireguardPublicKey": node.status.wireguard_public_key,
         "WireguardPublicKeyV6": node.status.wireguard_public_key_v6,
-        "labels": msgspec.json.encode(labels, order="sorted").decode() if labels else "",
-        "annotations": msgspec.json.encode(own_annotations, order="sorted").decode()
-        if own_annotations
-        else "",
+        "labels": _encode(labels).decode() if labels else "",
+        "annotations": _encode(own_annotations).decode() if own_annotations else "",
     }
     return {PREFIX + name: value or None for name, value in values.items()}
 
@@ -159,5 +169,5 @@ def _json_map(text: str | None, node: str) -> dict[str, str]:
     try:
         return msgspec.json.decode(text, type=dict[str, str] | None) or {}
     except msgspec.DecodeError as error:
-        log.warning("node %s: ignoring an annotation that is not a JSON map of strings: %s", node, error)
+        _warn("node %s: ignoring an annotation that is not a JSON map of strings: %s", node, error)
         return {}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import socket
-
 import msgspec
 
 from pycalico.api import names
@@ -15,6 +12,7 @@ from pycalico.api.v3.workloadendpoint import (
     WorkloadEndpointPort,
     WorkloadEndpointSpec,
 )
+from pycalico.datastore.kubernetes.convert import addresses
 from pycalico.datastore.kubernetes.core import Pod
 
 POD_IP = "cni.projectcalico.org/podIP"
@@ -109,19 +107,7 @@ def _networks(pod: Pod) -> list[str]:
     for key in (POD_IPS, POD_IP, _AWS_POD_IPS):
         if not found and annotations.get(key):
             found = [part.strip() for part in annotations[key].split(",") if part.strip()]
-    return [_network(text) for text in found]
-
-
-def _network(text: str) -> str:
-    """``10.0.0.1`` or ``10.0.0.1/24`` → ``10.0.0.1/32``; half the time of a list of pods without the short way."""
-    address, _, length = text.partition("/")
-    if length in ("", "32") and ":" not in address:
-        try:
-            socket.inet_pton(socket.AF_INET, address)
-            return f"{address}/32"
-        except (OSError, ValueError):
-            pass
-    return str(ipaddress.ip_network(ipaddress.ip_interface(text).ip))
+    return [addresses.whole(text) for text in found]
 
 
 def _floating(pod: Pod, networks: list[str]) -> list[IPNAT]:
@@ -143,7 +129,7 @@ def _spoofed_prefixes(annotations: dict[str, str]) -> list[str]:
 
 def _cidr(text: str) -> str:
     try:
-        return str(ipaddress.ip_network(text, strict=False))
+        return addresses.network(text)
     except ValueError:
         raise ValueError(f"failed to parse '{text}' as a CIDR: invalid CIDR address: {text}") from None
 
