@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from pycalico import CALICO_VERSION
 from pycalico.api.v3.clusterinformation import ClusterInformation
@@ -28,8 +27,9 @@ Say = Callable[[str], None]
 
 def run(arguments: Arguments) -> None:
     """Problems found do not change the exit code. Raises Failure."""
-    connection.ask_ahead(arguments, "WorkloadEndpoint", each=True)
+    connection.ask_ahead(arguments, "IPAMBlock", each=True)
     connection.ask_ahead(arguments, "Node")
+    connection.ask_ahead(arguments, "WorkloadEndpoint", each=True)
     client = connection.checked(arguments)
     try:
         _Check(client, arguments).run()
@@ -195,11 +195,11 @@ class _Check:
             allocations=dict(sorted(self._survey.allocations.items())),
             leaked_handles=leaked or None,
         )
-        path = Path(self._report_to)
         try:
-            path.write_text(output.json_text(report), encoding="utf-8")
+            with open(self._report_to, "w", encoding="utf-8") as file:  # noqa: PTH123 (pathlib takes 3 ms to load)
+                file.write(output.json_text(report))
         except OSError as error:
-            raise Failure(f"open {path}: {(error.strerror or str(error)).lower()}") from error
+            raise Failure(f"open {self._report_to}: {(error.strerror or str(error)).lower()}") from error
 
 
 def _say(line: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from pycalico import CALICO_VERSION
 from pycalico.api.v3.clusterinformation import ClusterInformation
@@ -71,7 +70,8 @@ def _from_reports(client: TypedClient, files: Sequence[str], *, force: bool) -> 
 
 def _checked(path: str, information: ClusterInformation, *, force: bool) -> Report:
     try:
-        found = report.decode(Path(path).read_bytes())
+        with open(path, "rb") as file:  # noqa: PTH123 (pathlib takes 3 ms to load)
+            found = report.decode(file.read())
     except OSError as error:
         raise Failure(f"open {path}: {(error.strerror or str(error)).lower()}") from error
     except ValueError as error:
