@@ -31,6 +31,7 @@ soak: setup
 	HYPOTHESIS_PROFILE=fresh .venv/bin/pytest -n 2 --dist loadfile tests/unit
 	HYPOTHESIS_PROFILE=fresh .venv/bin/pytest soak
 	HYPOTHESIS_PROFILE=fresh FUZZ_TIMES=20 .venv/bin/pytest tests/golden/test_confd_hostile.py
+	DATASTORE_AWAY_S=600 .venv/bin/pytest tests/packets/test_felix_faults.py -s -k scenario_01
 	FELIX_ALL_RECORDINGS=1 .venv/bin/pytest -n 2 tests/golden/test_felix_elsewhere.py
 
 walkthrough: setup

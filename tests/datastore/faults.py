@@ -90,9 +90,11 @@ def wire():
 
 
 class Cutter:
-    """Passes bytes on, and cuts every connection after ``life_s``."""
+    """Passes bytes on while ``flows`` is set, and cuts every connection after ``life_s``."""
 
-    def __init__(self, host, port, life_s):
+    def __init__(self, host, port, life_s=600.0):
+        self.flows = threading.Event()
+        self.flows.set()
         self._to, self._life_s = (host, port), life_s
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -119,10 +121,10 @@ class Cutter:
                 except OSError:
                     continue
 
-    @staticmethod
-    def _pump(source, sink):
+    def _pump(self, source, sink):
         try:
             while data := source.recv(65536):
+                self.flows.wait()
                 sink.sendall(data)
         except OSError:
             return

@@ -16,6 +16,10 @@ from follower import Follower
 from stores import NAMES, listed, network_set, open_store
 
 from pycalico.api.v3.networkset import GlobalNetworkSet
+from pycalico.datastore.config import DatastoreConfig
+from pycalico.datastore.etcd.client import EtcdClient
+from pycalico.syncer import pulse
+from pycalico.syncer.syncer import Syncer, WatchSpec
 
 PROGRAM = str(Path(sys.executable).with_name("calicoctl"))
 KINDS = ("GlobalNetworkSet", "IPPool", "GlobalNetworkPolicy", "BGPPeer")
@@ -87,6 +91,40 @@ def test_scenario_02_connection_black_holed(name, wire, tmp_path):
     """The kernel's timers are cut to a sixth: 4 s instead of 25."""
     detected, _ = check_black_hole(name, wire, tmp_path, (2, 1, 2, 4), 6)
     assert detected > 1, "the hole was none"
+
+
+def test_scenario_02_a_member_that_hangs_is_left(tmp_path, monkeypatch):
+    """Its kernel still acknowledges what is sent to it, so that no connection ever breaks."""
+    monkeypatch.setattr(pulse, "_PATIENCE_S", 0.5)
+    etcd = open_store("etcd", tmp_path)
+    host, _, port = etcd.process.url.removeprefix("http://").partition(":")
+    members = [Cutter(host, int(port)) for _ in range(2)]
+    urls = ",".join(f"http://127.0.0.1:{member.port}" for member in members)
+    client = EtcdClient(DatastoreConfig(datastore_type="etcdv3", etcd_endpoints=urls))
+    syncer = Syncer(client, [WatchSpec(GlobalNetworkSet)], silence_s=0.5)
+    try:
+        syncer.start()
+        end = time.monotonic() + 10
+        while not syncer.in_sync:
+            syncer.take(0.2)
+            assert time.monotonic() < end
+        members[0].flows.clear()
+        direct = etcd.client()
+        direct.create(network_set("after"))
+        direct.close()
+        found = []
+        while not found:
+            found = syncer.take(0.2).updates
+            assert time.monotonic() < end, "the watch hangs"
+        assert found[0].key.name == "after"
+        assert syncer.cut_off_s() == 0
+    finally:
+        members[0].flows.set()
+        syncer.stop()
+        client.close()
+        for member in members:
+            member.close()
+        etcd.close()
 
 
 class Gone(BaseHTTPRequestHandler):

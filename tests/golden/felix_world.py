@@ -142,13 +142,13 @@ class FelixWorld:
         }
         self._log = folder / "felix.log"
         self._felix = None
-        self._etcd = None
+        self.etcd = None
         self.client = None if other else TypedClient(open_client(environ=datastore))
         shell(_HOST)
 
     def start_etcd(self):
         command = ["etcd", "--data-dir", str(self.folder / "etcd"), "--log-level", "error"]
-        self._etcd = self._start(command, self.folder / "etcd.log")
+        self.etcd = self._start(command, self.folder / "etcd.log")
         end = time.monotonic() + 20
         while True:
             with contextlib.suppress(DatastoreError):
@@ -254,7 +254,7 @@ class FelixWorld:
         finally:
             if self.client:
                 self.client.close()
-            for process in (self._felix, self._etcd):
+            for process in (self._felix, self.etcd):
                 if process and process.poll() is None:
                     process.kill()
                     process.wait(10)

@@ -1,11 +1,14 @@
 """What others do to the node, and what must survive it: scenarios 33 to 55 that one node shows in seconds."""
 
+import os
 import signal
 import struct
 import subprocess
 import threading
 import time
+from functools import partial
 
+import datastore_away
 import pytest
 from felix_world import shell, state
 from packet_lab import PacketLab
@@ -16,7 +19,9 @@ from underlay import HOST
 
 from pycalico.kernel import netns
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(120)]
+#: `make soak` has the scenario's ten minutes.
+AWAY_S = float(os.environ.get("DATASTORE_AWAY_S", "15"))
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(120 + AWAY_S)]
 
 A, B, C = (place.name for place in PODS[:3])
 _ADDRESS = {place.name: place.ipv4[0] for place in PODS}
@@ -113,6 +118,40 @@ SHORT = {
     "FELIX_IPSETSREFRESHINTERVAL": "2",
     "FELIX_ROUTEREFRESHINTERVAL": "30",
 }
+
+
+# ---- 1: the datastore is away
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["killed", "silent"])
+def test_scenario_01_the_datastore_is_away(make, silent):
+    node = make(FELIX_IPTABLESBACKEND="legacy").start()
+    # What the stream asks of pod a, and a change to be followed afterwards: c may come in, too, at another port.
+    port = {"protocol": "TCP", "destination": {"ports": [80]}}
+    rules = [
+        {"action": "Allow", "source": {"selector": "pod == 'b'"}, **port, "protocol": p}
+        for p in ("TCP", "UDP")
+    ]
+    policy = partial(_resource, "NetworkPolicy", "only-b", namespace="default")
+    node.lab.felix.apply(policy(spec={"selector": "pod == 'a'", "types": ["Ingress"], "ingress": rules}))
+    udp = (B, A, Packet(_ADDRESS[B], _ADDRESS[A], "udp", 19999, 80))
+    until(lambda: node.lab.underlay.probe([udp]) == [True], 5, "UDP from b reaches a")
+    more = [
+        *rules,
+        {
+            "action": "Allow",
+            "source": {"selector": "pod == 'c'"},
+            "protocol": "TCP",
+            "destination": {"ports": [81]},
+        },
+    ]
+
+    def change():
+        node.lab.felix.apply(policy(spec={"selector": "pod == 'a'", "types": ["Ingress"], "ingress": more}))
+        until(lambda: "--dports 81" in shell("iptables-legacy-save -t filter"), 5, "the change is followed")
+
+    stream = datastore_away.Stream(node.lab.underlay, B, C, A)
+    datastore_away.check(node.lab.felix, stream, change, AWAY_S, silent=silent)
 
 
 # ---- 33, 34: others clean up

@@ -74,6 +74,9 @@ class Rehearsal:
     def watch(self, kind: type[R], namespace: str = "", *, revision: str = "", name: str = "") -> Watch[R]:
         return self._driver.watch(kind, namespace, revision=revision, name=name)
 
+    def ping(self, timeout_s: float) -> None:
+        self._driver.ping(timeout_s)
+
     def close(self) -> None:
         self._driver.close()
 

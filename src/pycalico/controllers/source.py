@@ -87,6 +87,9 @@ class KubernetesSource:
         stream = self._rest.watch(reader.path(namespace), revision=revision, query=query)
         return cast("Watch[R]", _Watch(stream, reader))
 
+    def ping(self, timeout_s: float) -> None:
+        self._rest.ping(timeout_s)
+
 
 class _Named(msgspec.Struct):
     metadata: ObjectMeta = msgspec.field(default_factory=ObjectMeta)

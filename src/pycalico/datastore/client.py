@@ -92,5 +92,11 @@ class Client(Protocol):
     def watch(self, kind: type[R], namespace: str = "", *, revision: str = "", name: str = "") -> Watch[R]:
         """Events after ``revision`` (from a list); without one, from now."""
 
+    def ping(self, timeout_s: float) -> None:
+        """Returns when the server has answered anything. Raises Unavailable after ``timeout_s``.
+
+        Where one server of several stays silent and another answers, the watches that hang on it end.
+        """
+
     def close(self) -> None:
         """Closes connections; running watches end."""

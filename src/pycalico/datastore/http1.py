@@ -118,11 +118,17 @@ class Connection:
         stream: bool = False,
         read_s: float | None = None,
     ) -> Answer:
-        """A successful ``stream`` is left unread. Header values must hold no line break: ValueError."""
-        if read_s is not None:
+        """A successful ``stream`` is left unread; ``read_s`` is for what it yields, its beginning has as long as others.
+
+        Header values must hold no line break: ValueError.
+        """
+        if read_s is not None and not stream:
             self._socket.settimeout(read_s)
         self.send(method, path, headers, body)
-        return self.receive(stream=stream)
+        answer = self.receive(stream=stream)
+        if read_s is not None and stream:
+            self._socket.settimeout(read_s)
+        return answer
 
     def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> None:
         """The first half of a request; `receive` has to follow."""
@@ -157,6 +163,11 @@ class Connection:
             return not poll.poll(0)
         except (OSError, ValueError):
             return False
+
+    @property
+    def is_open(self) -> bool:
+        """Until `close`."""
+        return not self._file.closed
 
     def end(self) -> None:
         """From any thread: a reader that waits gets an error."""

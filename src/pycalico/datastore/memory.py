@@ -104,6 +104,9 @@ class MemoryClient:
             items = [copy_of(found) for _, found in sorted(wanted, key=lambda each: each[0])]
             return ResourceList(items, str(self._revision))
 
+    def ping(self, timeout_s: float) -> None:
+        """Nothing is away."""
+
     def update(self, resource: R) -> R:
         with self._lock:
             current = self._find(type(resource), resource.metadata.name, resource.metadata.namespace)

@@ -153,6 +153,9 @@ class TypedClient:
         )
         return _ShownWatch(watch, self._shown)
 
+    def ping(self, timeout_s: float) -> None:
+        self.driver.ping(timeout_s)
+
     def close(self) -> None:
         self.driver.close()
 

@@ -45,6 +45,8 @@ _RESTART_DELAY_S = 2.0
 _RETRY_S = 1.0
 #: A datastore that does not answer for longer makes the node not ready; what is programmed stays.
 _CUT_OFF_S = 10.0
+#: Readiness has to tell within 30 s that it is away: so long until it is asked, as long for its answer, a little more.
+_SILENCE_S = 10.0
 _TAKE_S = 2.0
 _CALC_TIMEOUT_S = 30.0
 _WATCHDOG_LEAST_S = 20.0
@@ -163,7 +165,7 @@ class Agent:
         if self.parameters["PrometheusMetricsEnabled"]:
             self._serve_metrics(graph, self._dataplane)
         threading.Thread(target=self._run_dataplane, name="dataplane", daemon=True).start()
-        syncer = Syncer(client, [WatchSpec(kind) for kind in self._kinds()])
+        syncer = Syncer(client, [WatchSpec(kind) for kind in self._kinds()], silence_s=_SILENCE_S)
         syncer.start()
         self.calculation.resyncs += 1
         threading.Thread(target=self._wake_when_stopped, args=(syncer,), name="stop", daemon=True).start()

@@ -43,6 +43,8 @@ class Source(Protocol):
         self, kind: type[R], namespace: str = "", *, revision: str = "", name: str = ""
     ) -> Watch[R]: ...
 
+    def ping(self, timeout_s: float) -> None: ...
+
 
 class Sink(Protocol):
     """Where a feed puts what it hears. A Merger is one."""

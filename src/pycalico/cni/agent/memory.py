@@ -237,6 +237,9 @@ class MemoryClient:
     def watch(self, kind: type[R], namespace: str = "", *, revision: str = "", name: str = "") -> Watch[R]:
         return self.driver.watch(kind, namespace, revision=revision, name=name)
 
+    def ping(self, timeout_s: float) -> None:
+        self.driver.ping(timeout_s)
+
     def close(self) -> None:
         with self._lock:
             self._closed = True

@@ -113,6 +113,9 @@ class EtcdClient:
         new.metadata.resource_version = answer.header.revision
         return new
 
+    def ping(self, timeout_s: float) -> None:
+        self.gateway.ping(timeout_s)
+
     def update_status(self, resource: R) -> R:
         return self.update(resource)
 

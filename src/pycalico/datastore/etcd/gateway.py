@@ -132,12 +132,13 @@ class _Listing:
         """Asks each endpoint once; a silent one is silent to the gateway's client as well. Raises DatastoreError."""
         token, silent = self._gateway.token(), None
         for _ in range(self._gateway.endpoints):
+            endpoint = self._gateway.endpoint
             try:
                 return self._asked(token).answer()
             except TimeoutError as error:
                 silent = error
                 self.close()
-                self._gateway.rotate()
+                self._gateway.leave(endpoint)
             except OSError:
                 return None
         raise self._gateway.unreachable(silent)
@@ -185,9 +186,10 @@ class Gateway:
         self._user, self._password = config.etcd_username, config.etcd_password
         self._token = ""
         self._lock = threading.Lock()
-        self._idle: list[Connection] = []
+        self._idle: list[tuple[str, Connection]] = []
         self._config = config
         self._ahead: dict[tuple[bytes, int], Channel] = {}
+        self._streams: list[tuple[str, Connection]] = []
         self._tls_of_channels: Any = None
 
     # ---- requests ----
@@ -304,14 +306,18 @@ class Gateway:
             headers = self._headers()
             connection: Connection | None = None
             try:
-                connection = self._connect()
+                endpoint = self.endpoint
+                connection = self._connect(endpoint)
+                with self._lock:
+                    self._streams = [each for each in self._streams if each[1].is_open]
+                    self._streams.append((endpoint, connection))
                 answer = connection.request("POST", path, headers, data, stream=True, read_s=_SILENCE_S)
             except OSError as error:
                 last = error
                 tries -= 1
                 if connection is not None:
                     connection.close()
-                self.rotate()
+                self.leave(endpoint)
                 continue
             if answer.status < 300:
                 return answer
@@ -322,10 +328,36 @@ class Gateway:
             self._token, again = "", False
         raise self.unreachable(last)
 
+    def ping(self, timeout_s: float) -> None:
+        """Ends the streams from endpoints that say nothing while another one answers. Raises Unavailable."""
+        silent: list[str] = []
+        last: OSError | None = None
+        for endpoint in list(self._endpoints):
+            try:
+                connection = self._connect(endpoint, timeout_s)
+                try:
+                    connection.request("GET", "/version", {})
+                finally:
+                    connection.close()
+            except OSError as error:
+                silent.append(endpoint)
+                last = error
+            else:
+                self._desert(silent)
+                return
+        raise self.unreachable(last)
+
+    def _desert(self, silent: Sequence[str]) -> None:
+        with self._lock:
+            self._endpoints.sort(key=lambda each: each in silent)
+            hanging = [connection for endpoint, connection in self._streams if endpoint in silent]
+        for connection in hanging:
+            connection.end()
+
     def close(self) -> None:
         with self._lock:
             idle, self._idle = self._idle, []
-        for connection in idle:
+        for _, connection in idle:
             connection.close()
 
     # ---- connections ----
@@ -336,10 +368,10 @@ class Gateway:
         tries = len(self._endpoints)
         while tries:
             with self._lock:
-                connection = self._idle.pop() if self._idle else None
+                endpoint, connection = self._idle.pop() if self._idle else (self.endpoint, None)
             kept = connection is not None
             try:
-                connection = connection or self._connect()
+                connection = connection or self._connect(endpoint)
                 status, answer = connection.post(path, data, headers)
             except OSError as error:
                 last = error
@@ -348,9 +380,9 @@ class Gateway:
                 # A kept connection may have been closed by the server; one that stays silent is a try.
                 if not kept or isinstance(error, TimeoutError):
                     tries -= 1
-                    self.rotate()
+                    self.leave(endpoint)
                 continue
-            self._keep(connection)
+            self._keep(endpoint, connection)
             return status, answer
         raise self.unreachable(last)
 
@@ -365,10 +397,12 @@ class Gateway:
             self._token = msgspec.json.decode(answer, type=_Token).token
         return {**_JSON, "Authorization": self._token}
 
-    def _connect(self) -> Connection:
-        scheme, host, port = _parts(self._endpoints[0])
+    def _connect(self, endpoint: str = "", read_s: float = 0.0) -> Connection:
+        """To the endpoint in use, or to another. Raises OSError."""
+        scheme, host, port = _parts(endpoint or self.endpoint)
         tls = self._tls if scheme == "https" else None
-        return Connection(host, port, tls, connect_s=min(_CONNECT_S, self._read_s), read_s=self._read_s)
+        read_s = read_s or self._read_s
+        return Connection(host, port, tls, connect_s=min(_CONNECT_S, read_s), read_s=read_s)
 
     def channel(self) -> Channel:
         """A new one to the endpoint in use. Raises OSError."""
@@ -391,17 +425,23 @@ class Gateway:
         """How many there are."""
         return len(self._endpoints)
 
-    def _keep(self, connection: Connection) -> None:
+    def _keep(self, endpoint: str, connection: Connection) -> None:
         with self._lock:
             if connection.reusable and len(self._idle) < _KEPT:
-                self._idle.append(connection)
+                self._idle.append((endpoint, connection))
                 return
         connection.close()
 
-    def rotate(self) -> None:
-        """The next endpoint's turn."""
+    @property
+    def endpoint(self) -> str:
+        """The one in use."""
+        return self._endpoints[0]
+
+    def leave(self, endpoint: str) -> None:
+        """The next one's turn, if it is not already."""
         with self._lock:
-            self._endpoints.append(self._endpoints.pop(0))
+            if self._endpoints[0] == endpoint:
+                self._endpoints.append(self._endpoints.pop(0))
 
     def _placed(self, error: DatastoreError) -> DatastoreError:
         """Credentials are looked for by where they were refused."""

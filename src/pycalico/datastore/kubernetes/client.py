@@ -52,6 +52,9 @@ class KubernetesClient:
     ) -> R | None:
         return cast("R | None", self._store(kind).delete(name, namespace, revision=revision, uid=uid))
 
+    def ping(self, timeout_s: float) -> None:
+        self.rest.ping(timeout_s)
+
     def transact(self, writes: Sequence[Write]) -> Sequence[Resource]:  # noqa: ARG002
         raise NotSupported("Transact", "")
 

@@ -138,6 +138,10 @@ class Rest:
             raise _refusal(response.status, response.body)
         return response.body
 
+    def ping(self, timeout_s: float) -> None:
+        """Asks for what costs the server nothing and is open to all. Raises DatastoreError."""
+        self.request("GET", "/version", read_s=timeout_s)
+
     def get(self, path: str, kind: type[T], *, query: Mapping[str, str] | None = None) -> T:
         return decode(self.request("GET", path, query=query), kind)
 
