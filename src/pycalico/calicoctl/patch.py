@@ -15,6 +15,9 @@ from pycalico.calicoctl.syntax import Arguments
 from pycalico.datastore.errors import DatastoreError, Invalid
 from pycalico.datastore.typed import TypedClient
 
+_PATCH, _RETAIN = "$patch", "$retainKeys"
+_REMOVE, _ORDER = "$deleteFromPrimitiveList", "$setElementOrder"
+
 
 def run(arguments: Arguments) -> None:
     """Raises Failure."""
@@ -36,7 +39,10 @@ def _patched(client: TypedClient, resource: Resource, patch: str) -> Resource:
         change = msgspec.json.decode(patch, type=dict[str, Any])
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise Invalid("performing strategic merge patch: invalid JSON document") from error
-    merged = merge(msgspec.to_builtins(stored), change)
+    try:
+        merged = merge(msgspec.to_builtins(stored), change)
+    except ValueError as error:
+        raise Invalid(f"performing strategic merge patch: {error}") from error
     if merged.get("kind") != stored.kind:
         raise Invalid(f"updating existing resource: the kind {stored.kind} cannot be changed")
     try:
@@ -52,12 +58,35 @@ def _patched(client: TypedClient, resource: Resource, patch: str) -> Resource:
 
 
 def merge(stored: Any, change: Any) -> Any:
-    """Maps are merged and ``null`` removes; anything else, lists too, is replaced."""
+    """Maps are merged and ``null`` removes; anything else, lists too, is replaced.
+
+    The directives of Kubernetes' strategic merge patches that mean something without merge keys are followed:
+    ``$patch`` (replace, delete), ``$retainKeys``, ``$deleteFromPrimitiveList/KEY``. Raises ValueError for wrong ones.
+    """
     if not isinstance(change, dict):
         return change
     found = dict(stored) if isinstance(stored, dict) else {}
+    directive = change.get(_PATCH)
+    if directive == "replace":
+        return {key: value for key, value in change.items() if key != _PATCH}
+    if directive == "delete":
+        return {}
+    if directive is not None:
+        shown = " ".join(f"{key}:{change[key]}" for key in sorted(change))
+        raise ValueError(f"unknown patch type: {directive} in map: map[{shown}]")
+    kept = change.get(_RETAIN)
+    if kept is not None:
+        plain = {key for key in change if not key.startswith("$")}
+        if not isinstance(kept, list) or not plain <= set(kept):
+            raise ValueError("invalid patch format of retainKeys")
+        found = {key: value for key, value in found.items() if key in kept}
     for key, value in change.items():
-        if value is None:
+        name, _, target = key.partition("/")
+        if key == _RETAIN or name == _ORDER:
+            continue
+        if name == _REMOVE:
+            found[target] = [item for item in found.get(target, ()) if item not in value]
+        elif value is None:
             found.pop(key, None)
         else:
             found[key] = merge(found.get(key), value)

@@ -56,6 +56,10 @@ def test_a_list_has_items():
     [
         ("{{range .}", "template: get:1: bad character U+007D '}'"),
         ("{{nope .}}", 'template: get:1: function "nope" not defined'),
+        ("{{nope", 'template: get:1: function "nope" not defined'),
+        ("{{.Spec", "template: get:1: unclosed action"),
+        ("{{/* x }}", "template: get:1: unclosed comment"),
+        ("{{/* x */ y}}", "template: get:1: comment ends before closing delimiter"),
         ("{{range .}}", "template: get:1: unexpected EOF"),
         ("x\n{{end}}", "template: get:2: unexpected {{end}}"),
         ("{{if}}{{end}}", "template: get:1: missing value for if"),

@@ -54,6 +54,11 @@ def tokens(text: str) -> Iterator[Token]:
         if comment:
             position, trim = comment.end(), bool(comment[1])
             continue
+        if text.startswith("/*", position):
+            reason = (
+                "comment ends before closing delimiter" if "*/" in text[position:] else "unclosed comment"
+            )
+            raise at_line(_line(text, position), reason)
         yield Token("open", "{{", _line(text, start), _column(text, start))
         while True:
             inside = re.compile(r"\s*").match(text, position)

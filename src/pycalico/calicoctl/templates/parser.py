@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
+from itertools import islice
 
 from pycalico.calicoctl.templates import lexer
 from pycalico.calicoctl.templates.errors import at_line
@@ -15,7 +17,7 @@ _BRANCHES = ("if", "with", "range")
 
 def parse(text: str, functions: AbstractSet[str]) -> tuple[Node, ...]:
     """Raises TemplateError in Go's words."""
-    parser = _Parser(list(lexer.tokens(text)), functions, text.count("\n") + 1)
+    parser = _Parser(lexer.tokens(text), functions, text.count("\n") + 1)
     nodes, end = parser.nodes(in_range=False)
     if end is not None:
         raise at_line(end.line, f"unexpected {{{{{end.text}}}}}")
@@ -23,8 +25,11 @@ def parse(text: str, functions: AbstractSet[str]) -> tuple[Node, ...]:
 
 
 class _Parser:
-    def __init__(self, tokens: list[Token], functions: AbstractSet[str], last_line: int) -> None:
+    """Takes tokens as it needs them, so that of several faults the first is told."""
+
+    def __init__(self, tokens: Iterator[Token], functions: AbstractSet[str], last_line: int) -> None:
         self._tokens = tokens
+        self._taken: list[Token] = []
         self._at = 0
         self._functions = functions
         self._last_line = last_line
@@ -32,7 +37,7 @@ class _Parser:
     def nodes(self, *, in_range: bool) -> tuple[tuple[Node, ...], Token | None]:
         """Up to ``end``, ``else`` (returned) or the end of the text (None)."""
         found: list[Node] = []
-        while self._at < len(self._tokens):
+        while self._peek() is not None:
             token = self._next("")
             if token.kind == "text":
                 found.append(Text(token.text))
@@ -99,7 +104,10 @@ class _Parser:
 
     def _variables(self) -> tuple[tuple[str, ...], bool]:
         """``$x :=``, ``$i, $x :=`` or ``$x =`` at the start of a pipeline."""
-        ahead = self._tokens[self._at : self._at + 4]
+        first = self._peek()
+        if first is None or first.kind != "variable":
+            return (), False
+        ahead = self._ahead(4)
         names = tuple(each.text for each in ahead if each.kind == "variable")
         texts = [each.text for each in ahead]
         for count, shape in ((1, 1), (2, 3)):
@@ -155,7 +163,13 @@ class _Parser:
         raise at_line(token.line, f'bad number syntax: "{token.text}"')
 
     def _peek(self) -> Token | None:
-        return self._tokens[self._at] if self._at < len(self._tokens) else None
+        return next(iter(self._ahead(1)), None)
+
+    def _ahead(self, count: int) -> list[Token]:
+        missing = self._at + count - len(self._taken)
+        if missing > 0:
+            self._taken += islice(self._tokens, missing)
+        return self._taken[self._at : self._at + count]
 
     def _next(self, where: str) -> Token:
         token = self._peek()

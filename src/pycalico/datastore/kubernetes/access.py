@@ -165,7 +165,9 @@ def _named(document: dict[str, Any], plural: str, kind: str, name: str) -> dict[
 def _from_document(document: dict[str, Any], origin: str, context: str) -> Access:
     name = context or document.get("current-context") or ""
     if not name:
-        raise Invalid(f"invalid configuration: {origin} has no current-context")
+        raise Invalid(
+            f"invalid configuration: no configuration has been provided: {origin} has no current-context"
+        )
     if all(each.get("name") != name for each in document.get("contexts") or []):
         raise Invalid(f'context "{name}" does not exist')
     chosen = _named(document, "contexts", "context", name)
