@@ -20,12 +20,14 @@ from pycalico.cni.entry import Answer
 @pytest.fixture
 def launcher(tmp_path):
     """The plugins as they are installed, but for the socket's place."""
-    text = launch.text().replace(protocol.SOCKET, str(tmp_path / "agent.sock"))
-    assert str(tmp_path) in text
-    for name in launch.NAMES:
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(0o755)
+    launch.place(tmp_path, _source(tmp_path), tmp_path)
     return tmp_path
+
+
+def _source(directory):
+    text = launch.text().replace(protocol.SOCKET, str(directory / "agent.sock"))
+    assert str(directory) in text
+    return text
 
 
 @pytest.fixture
@@ -85,10 +87,19 @@ def test_the_agent_answers_and_not_the_launcher(launcher, agent, monkeypatch):
 
 
 def test_an_agent_of_another_version_declines_and_the_plugin_does_it_itself(launcher, agent):
-    path = launcher / "calico"
-    path.write_text(path.read_text().replace(f'VERSION = "{__version__}"', 'VERSION = "9.9"'))
+    text = _source(launcher).replace(f"VERSION = {__version__!r}", "VERSION = '9.9'")
+    assert "9.9" in text
+    launch.place(launcher, text, launcher)
     done = call(launcher, given=b"{", **VALID)
     assert json.loads(done.stdout)["code"] == 6
+
+
+def test_without_its_byte_code_the_plugin_says_what_to_do(launcher):
+    for code in launcher.glob("launcher.*.code"):
+        code.write_bytes(b"")
+    done = call(launcher, given=b"{", **VALID)
+    assert (done.returncode, json.loads(done.stdout)["code"]) == (1, 5)
+    assert "install it again" in json.loads(done.stdout)["msg"]
 
 
 @pytest.mark.parametrize("behaviour", ["silent", "half", "garbage", "gone"])

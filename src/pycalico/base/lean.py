@@ -1,4 +1,4 @@
-"""Loading msgspec, logging, pathlib and socket without what these load for needs that we do not have.
+"""Loading msgspec, copy, logging, pathlib and socket without what these load for needs that we do not have.
 
 With typing_extensions come inspect, ast and more: 2 MB in each of a node's processes. From Python 3.11 on, typing has
 all that msgspec asks of it. The rest is time, of which a program that runs for a moment has little: msgspec's schemas,
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from types import ModuleType
 
-_OTHERS = ("logging", "pathlib", "socket")
+_OTHERS = ("copy", "logging", "pathlib", "socket")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _of_functions(module: str, *names: str) -> ModuleType:
 
 
 def load(*others: str) -> None:
-    """msgspec, and of logging, pathlib and socket what is named; all without a name.
+    """msgspec, and of copy, logging, pathlib and socket what is named; all without a name.
 
     Call it before anything else imports them.
     """
@@ -71,6 +71,9 @@ def load(*others: str) -> None:
         partial(_load_others, others or _OTHERS),
         {
             "traceback": _Later("traceback"),
+            # With their failing imports of what Windows and Jython have, for which every folder of the path is read.
+            "ntpath": _Later("ntpath"),
+            "org": None,
             "selectors": _Later("selectors"),
             "urllib.parse": _of_functions("urllib.parse", "quote_from_bytes"),
         },

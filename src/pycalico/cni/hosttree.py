@@ -13,6 +13,7 @@ import hashlib
 import py_compile
 import shutil
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -44,25 +45,13 @@ _ROOMS_LEFT_OUT = (
 )
 _LISTING = "files.json"
 _CODE = "plugin.code"
-_RUN = """\
-import sys
-
-home = __file__.rpartition("/")[0] + "/"
-sys.path.insert(0, home + "packages")
-sys.argv[:2] = [sys.argv[1]]
-from pycalico.cni import launcher
-
-launcher.VERSION = {version!r}
-launcher.CODE = home + {code!r}
-launcher.BASE = home
-# Only what the node's agent does not answer needs the rest.
-launcher.become(launcher.answered())
-"""
+#: Where the tree is, when it runs.
+_HOME = '__file__.rpartition("/")[0] + "/"'
 _SCRIPT = """\
 #!/bin/sh
 # A CNI plugin of pycalico, with the Python that it needs beside it.
 home="${{0%/*}}/{directory}/{digest}"
-exec "$home/lib/{loader}" --library-path "$home/lib" "$home/bin/python3" -I -S -B "$home/run.py" {name} "$@"
+exec "$home/lib/{loader}" --library-path "$home/lib" "$home/bin/python3" -I -S -B "$home/{name}" "$@"
 """
 _FURTHER_SCRIPT = """\
 #!/bin/sh
@@ -84,7 +73,6 @@ def build(directory: Path) -> Path:
     further = [_FURTHER_PLACE / name for name in _FURTHER if (_FURTHER_PLACE / name).is_file()]
     for program in further:
         interpreter.copy_program(program, staged)
-    (staged / "run.py").write_text(_RUN.format(version=pycalico.__version__, code=_CODE))
     # The files' times do not survive every copy; such byte code is right without them.
     compileall.compile_dir(
         staged, quiet=2, force=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
@@ -97,6 +85,7 @@ def build(directory: Path) -> Path:
         str(staged / "bin/python3"),
     ]
     bytecode.write(staged / _CODE, launch.MODULES, [str(packages)], python, staged)
+    _write_launchers(staged)
     listing = msgspec.json.encode(list_files(staged))
     (staged / _LISTING).write_bytes(listing)
     digest = hashlib.sha256(listing).hexdigest()[:16]
@@ -160,6 +149,24 @@ def list_files(tree: Path) -> dict[str, str]:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _write_launchers(tree: Path) -> None:
+    """The interpreter runs a file of byte code as it does one of source, but need not compile it."""
+    launcher = launch.source(
+        PATH=f'{_HOME} + "packages"',
+        VERSION=repr(pycalico.__version__),
+        CODE=f"{_HOME} + {_CODE!r}",
+        BASE=_HOME,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder, "launcher.py")
+        text.write_text(launcher)
+        for name in PROGRAMS:
+            py_compile.compile(
+                str(text), str(tree / name), "launcher.py", doraise=True, optimize=2,
+                invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+            )  # fmt: skip
 
 
 def _write_script(path: Path, text: str) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from pycalico.base import jsonerror
 from pycalico.cni.errors import (
     BAD_VARIABLES,
     DECODING_FAILURE,
@@ -118,6 +117,8 @@ def parse_config(data: bytes) -> NetConf:
     except msgspec.ValidationError as error:
         raise CNIError(f"failed to load netconf: {error}", DECODING_FAILURE) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        from pycalico.base import jsonerror  # noqa: PLC0415 - texts that parse do without
+
         reason = jsonerror.flaw(text) or str(error)
         raise CNIError(f"error unmarshall network config: {reason}", DECODING_FAILURE) from error
     if config.cniVersion not in (*SUPPORTED_VERSIONS, SPEC_VERSION):

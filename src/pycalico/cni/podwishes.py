@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-from pycalico.base import jsonerror
 from pycalico.cni.errors import CNIError
 from pycalico.cni.netconf import NetConf
 
@@ -60,6 +59,8 @@ def _strings(text: str) -> list[str]:
     try:
         return msgspec.json.decode(text, type=list[str])
     except msgspec.DecodeError as error:
+        from pycalico.base import jsonerror  # noqa: PLC0415 - texts that parse do without
+
         raise CNIError(jsonerror.flaw(text) or str(error)) from error
 
 

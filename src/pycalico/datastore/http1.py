@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import ssl
+    from pycalico.datastore import tls as transport
 
 _MOST_LINE = 65536
 _MOST_FIELDS = 200
@@ -67,21 +67,21 @@ def _plain(host: str) -> Any:
 
 
 def open_socket(
-    host: str, port: int, tls: ssl.SSLContext | None, *, connect_s: float, server_name: str = ""
-) -> socket.socket:
+    host: str, port: int, tls: transport.Context | None, *, connect_s: float, server_name: str = ""
+) -> socket.socket | transport.Stream:
     """Connected, and one that notices when the other side is gone. Raises OSError."""
     opened = socket.create_connection((_plain(host), port), timeout=connect_s)
     try:
         for option in _OPTIONS:
             opened.setsockopt(*option)
-        return tls.wrap_socket(opened, server_hostname=_plain(server_name or host)) if tls else opened
+        return tls.wrapped(opened, server_name or host) if tls else opened
     except OSError:
         opened.close()
         raise
 
 
 class Connection:
-    """Raises OSError, from the constructor when nobody listens. ``tls`` is an ``ssl.SSLContext`` or None.
+    """Raises OSError, from the constructor when nobody listens. Without ``tls`` all is plain.
 
     ``server_name`` is what the certificate must be for, when that is not the host.
     """
@@ -90,7 +90,7 @@ class Connection:
         self,
         host: str,
         port: int,
-        tls: ssl.SSLContext | None,
+        tls: transport.Context | None,
         *,
         connect_s: float,
         read_s: float,
@@ -240,7 +240,7 @@ class Server:
         self,
         host: str,
         port: int,
-        tls: Any = None,
+        tls: transport.Context | None = None,
         *,
         connect_s: float = 5.0,
         read_s: float = 30.0,

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from pycalico.api import selector
 from pycalico.api.v3.ippool import IPPool
 from pycalico.ipam.errors import IPAMError
 from pycalico.ipam.sequence import Network
@@ -15,6 +14,7 @@ from pycalico.ipam.sequence import Network
 DEFAULT_BLOCK_SIZE = {4: 26, 6: 122}
 WORKLOAD = "Workload"
 TUNNEL = "Tunnel"
+_EVERY_NODE = ("", "all()")
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -33,6 +33,11 @@ class Pool(msgspec.Struct, frozen=True):
 
     def selects(self, labels: Mapping[str, str]) -> bool:
         """An unparsable selector selects nothing."""
+        if self.node_selector in _EVERY_NODE:
+            return True
+        # Its parser costs 1.4 of the 80 ms of an ADD without the agent.
+        from pycalico.api import selector  # noqa: PLC0415
+
         try:
             return selector.parse(self.node_selector).matches(labels)
         except selector.SelectorError:

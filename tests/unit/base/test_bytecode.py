@@ -43,7 +43,7 @@ def plugin(place):
     lines = launch.text(str(code)).splitlines(keepends=True)
     lines = [f"PATH = {':'.join(places)!r}\n" if line.startswith("PATH = ") else line for line in lines]
     (place / "calico").write_text(
-        "".join(lines).replace("/var/run/calico/cni-agent.sock", str(place / "none"))
+        "".join([f"#!{PYTHON} -IS\n", *lines]).replace("/var/run/calico/cni-agent.sock", str(place / "none"))
     )
     (place / "calico").chmod(0o755)
     return place / "calico"

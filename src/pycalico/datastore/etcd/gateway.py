@@ -7,11 +7,10 @@ costs more to load than the request takes. Endpoints are tried in turn; the firs
 from __future__ import annotations
 
 import binascii
-import os
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -20,6 +19,9 @@ from pycalico.datastore.errors import DatastoreError, Invalid, RevisionExpired, 
 from pycalico.datastore.etcd.answers import Header, KeyValue, RangeAnswer
 from pycalico.datastore.etcd.grpc import Channel
 from pycalico.datastore.http1 import Answer, Connection
+
+if TYPE_CHECKING:
+    from pycalico.datastore import tls as transport
 
 T = TypeVar("T")
 
@@ -190,7 +192,7 @@ class Gateway:
         self._config = config
         self._ahead: dict[tuple[bytes, int], Channel] = {}
         self._streams: list[tuple[str, Connection]] = []
-        self._tls_of_channels: Any = None
+        self._tls_of_channels: transport.Context | None = None
 
     # ---- requests ----
 
@@ -409,7 +411,7 @@ class Gateway:
         scheme, host, port = _parts(self._endpoints[0])
         if scheme == "https" and self._tls_of_channels is None:
             self._tls_of_channels = _tls(self._config)
-            self._tls_of_channels.set_alpn_protocols(["h2"])
+            self._tls_of_channels.offer([b"h2"])
         tls = self._tls_of_channels if scheme == "https" else None
         return Channel(host, port, tls, connect_s=min(_CONNECT_S, self._read_s), read_s=self._read_s)
 
@@ -520,8 +522,8 @@ def _readable(path: str) -> None:
         raise Invalid(f"could not initialize etcdv3 client: open {path}: {reason}") from error
 
 
-def _tls(config: DatastoreConfig) -> Any:
-    import ssl  # noqa: PLC0415 (plain endpoints do without)
+def _tls(config: DatastoreConfig) -> transport.Context:
+    from pycalico.datastore import tls  # noqa: PLC0415 (plain endpoints do without)
 
     inline = config.etcd_key or config.etcd_cert or config.etcd_ca_cert
     files = config.etcd_key_file or config.etcd_cert_file or config.etcd_ca_cert_file
@@ -529,20 +531,11 @@ def _tls(config: DatastoreConfig) -> Any:
         raise Invalid("Cannot mix inline certificate-key and certificate / key files")
     _check_files(config)
     try:
-        context = ssl.create_default_context(
-            cafile=config.etcd_ca_cert_file or None, cadata=config.etcd_ca_cert or None
-        )
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context = tls.Context(ca=config.etcd_ca_cert, ca_file=config.etcd_ca_cert_file)
         if config.etcd_cert_file:
-            context.load_cert_chain(config.etcd_cert_file, config.etcd_key_file or None)
+            context.show(config.etcd_cert_file, config.etcd_key_file)
         elif config.etcd_cert:
-            # The library loads a certificate from a file only; an anonymous one leaves nothing on disk.
-            descriptor = os.memfd_create("etcd-client-certificate")
-            try:
-                os.write(descriptor, config.etcd_cert.encode() + b"\n" + config.etcd_key.encode())
-                context.load_cert_chain(f"/proc/self/fd/{descriptor}")
-            finally:
-                os.close(descriptor)
-    except (OSError, ssl.SSLError) as error:
+            context.show_text(config.etcd_cert.encode(), config.etcd_key.encode())
+    except OSError as error:
         raise Invalid(f"could not initialize etcdv3 client: {error}") from error
     return context

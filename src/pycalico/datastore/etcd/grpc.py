@@ -15,7 +15,7 @@ from pycalico.datastore.etcd.answers import Header, KeyValue, RangeAnswer
 from pycalico.datastore.http1 import open_socket
 
 if TYPE_CHECKING:
-    import ssl
+    from pycalico.datastore import tls as transport
 
 _PATH = b"/etcdserverpb.KV/Range"
 _LARGEST = (1 << 31) - 1
@@ -37,7 +37,7 @@ class Channel:
     """Raises OSError, from the constructor when nobody listens. ``tls`` is asked for HTTP/2 by the caller."""
 
     def __init__(
-        self, host: str, port: int, tls: ssl.SSLContext | None, *, connect_s: float, read_s: float
+        self, host: str, port: int, tls: transport.Context | None, *, connect_s: float, read_s: float
     ) -> None:
         self._socket = open_socket(host, port, tls, connect_s=connect_s)
         self._socket.settimeout(read_s)

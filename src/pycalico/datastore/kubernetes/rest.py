@@ -7,7 +7,6 @@ threads. TCP keep-alive finds a black-holed connection within 30 s; every call h
 from __future__ import annotations
 
 import binascii
-import os
 import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -19,7 +18,7 @@ from pycalico.datastore.errors import DatastoreError, Invalid, RevisionExpired, 
 from pycalico.datastore.kubernetes.access import Access
 
 if TYPE_CHECKING:
-    import ssl
+    from pycalico.datastore import tls as transport
 
 T = TypeVar("T")
 
@@ -306,24 +305,15 @@ def _cause(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
-def _tls(access: Access) -> ssl.SSLContext:
-    import ssl  # noqa: PLC0415 - 8 ms, and plain servers do without
+def _tls(access: Access) -> transport.Context:
+    from pycalico.datastore import tls  # noqa: PLC0415 - plain servers do without
 
-    context = ssl.create_default_context(cadata=access.ca.decode() if access.ca else None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if access.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+    context = tls.Context(ca=access.ca.decode() if access.ca else "", insecure=access.insecure)
     if access.plugin and not access.certificate and not access.token:
         access.bearer_token()
     if access.certificate and access.key:
-        # The library loads a certificate from a file only; an anonymous one leaves nothing on disk.
-        descriptor = os.memfd_create("client-certificate")
         try:
-            os.write(descriptor, access.certificate + b"\n" + access.key)
-            context.load_cert_chain(f"/proc/self/fd/{descriptor}")
-        except ssl.SSLError as error:
+            context.show_text(access.certificate, access.key)
+        except tls.Error as error:
             raise Invalid(f"the client certificate and key do not fit: {error}") from error
-        finally:
-            os.close(descriptor)
     return context

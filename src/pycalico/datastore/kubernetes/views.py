@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
@@ -327,9 +326,9 @@ class MergedWatch:
     def __init__(self, watches: Sequence[ViewWatch[Profile]], revisions: list[str]) -> None:
         self._watches = watches
         self._revisions = revisions
-        self._events: queue.SimpleQueue[tuple[int, Event[Profile] | DatastoreError | None]] = (
-            queue.SimpleQueue()
-        )
+        from queue import SimpleQueue  # noqa: PLC0415 - programs that watch nothing do without
+
+        self._events: SimpleQueue[tuple[int, Event[Profile] | DatastoreError | None]] = SimpleQueue()
         for index, watch in enumerate(watches):
             threading.Thread(
                 target=self._pump, args=(index, watch), daemon=True, name="profile-watch"
