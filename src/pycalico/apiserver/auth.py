@@ -12,7 +12,6 @@ import binascii
 import contextlib
 import hashlib
 import hmac
-import ipaddress
 import os
 import secrets
 import time
@@ -73,7 +72,7 @@ def make_certificates(directory: Path, hosts: list[str]) -> None:
     from pycalico.apiserver import certificates  # noqa: PLC0415 (100 ms, only needed once)
 
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for name, data in certificates.make(directory, hosts, 10 * _YEAR_S).items():
+    for name, data in certificates.make(directory, hosts, ADMIN, 10 * _YEAR_S).items():
         write_private(directory / name, data)
     write_private(stamp, f"{' '.join(hosts)}\n{time.time() + 10 * _YEAR_S}\n".encode())
 
@@ -85,14 +84,6 @@ def names_of(host: str) -> list[str]:
     if host not in found and host not in ("0.0.0.0", "::"):
         found.append(host)
     return found
-
-
-def is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 class Authenticator:

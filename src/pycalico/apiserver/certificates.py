@@ -12,10 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from pycalico.apiserver.auth import ADMIN, is_address
 
-
-def make(directory: Path, hosts: list[str], lifetime_s: int) -> dict[str, bytes]:
+def make(directory: Path, hosts: list[str], administrator: str, lifetime_s: int) -> dict[str, bytes]:
     """Make PEM files by name: ca.{crt,key} (kept where they exist), server.{crt,key}, admin.{crt,key}."""
     files: dict[str, bytes] = {}
     try:
@@ -31,13 +29,13 @@ def make(directory: Path, hosts: list[str], lifetime_s: int) -> dict[str, bytes]
             .sign(ca_key, hashes.SHA256())
         )
         files["ca.crt"], files["ca.key"] = _pem(ca_certificate), _pem_key(ca_key)
-    alternatives: list[x509.GeneralName] = [
-        x509.IPAddress(ipaddress.ip_address(host)) if is_address(host) else x509.DNSName(host)
-        for host in hosts
-    ]
-    server = (_name("kube-apiserver", ""), ExtendedKeyUsageOID.SERVER_AUTH, alternatives)
+    server = (
+        _name("kube-apiserver", ""),
+        ExtendedKeyUsageOID.SERVER_AUTH,
+        [_alternative(host) for host in hosts],
+    )
     admin: tuple[x509.Name, x509.ObjectIdentifier, list[x509.GeneralName]]
-    admin = (_name(ADMIN, "system:masters"), ExtendedKeyUsageOID.CLIENT_AUTH, [])
+    admin = (_name(administrator, "system:masters"), ExtendedKeyUsageOID.CLIENT_AUTH, [])
     for file, (name, purpose, others) in {"server": server, "admin": admin}.items():
         key = ec.generate_private_key(ec.SECP256R1())
         builder = (
@@ -54,6 +52,13 @@ def make(directory: Path, hosts: list[str], lifetime_s: int) -> dict[str, bytes]
         files[f"{file}.crt"] = _pem(builder.sign(ca_key, hashes.SHA256()))
         files[f"{file}.key"] = _pem_key(key)
     return files
+
+
+def _alternative(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _name(common: str, organization: str) -> x509.Name:

@@ -8,7 +8,6 @@ from typing import Any, Protocol, runtime_checkable
 
 from pycalico.cni import hostlock, netconf
 from pycalico.cni.errors import CNIError
-from pycalico.cni.launcher import LOST
 from pycalico.cni.netconf import Arguments, NetConf
 from pycalico.datastore.client import Client
 from pycalico.datastore.config import from_environment
@@ -16,6 +15,9 @@ from pycalico.datastore.errors import Invalid
 from pycalico.datastore.kubernetes.rest import Rest
 from pycalico.datastore.open import kubernetes_access, open_client
 from pycalico.ipam.allocator import Allocator
+
+#: Among a call's variables: an agent took the call and was lost with it. The launcher says so.
+LOST = "PYCALICO_CNI_AGENT_LOST"
 
 
 @runtime_checkable
@@ -62,7 +64,7 @@ class Invocation:
     @property
     def is_repeated(self) -> bool:
         """Whether an agent took this call and died of it, or nearly: what it did is not known."""
-        return LOST.decode() in self.environ
+        return LOST in self.environ
 
     @property
     def client(self) -> Client:

@@ -18,7 +18,7 @@ BASE = ""
 SOCKET = b"/var/run/calico/cni-agent.sock"
 #: As long as a runtime waits at most; an agent that hangs must not keep it.
 PATIENCE_S = 85.0
-#: Tells the plugin that an agent took the call and was lost with it: some of the work may be done.
+#: As in cni/invocation.py. Tells the plugin that an agent took the call and was lost: some of the work may be done.
 LOST = b"PYCALICO_CNI_AGENT_LOST"
 _DECLINED = 255
 _CHUNK = 1 << 16

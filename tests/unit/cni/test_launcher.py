@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from pycalico.cni import launcher
+from pycalico.cni import invocation, launcher
+from pycalico.cni.agent import protocol
 
 
 class Agent:
@@ -57,3 +58,10 @@ def agent(tmp_path, monkeypatch):
 def test_an_agent_that_answers_at_once_is_not_lost(agent):
     """Done again by the plugin alone, the call would have cost the pod its first address."""
     assert launcher.ask("calico", b"the end") == (0, b"ok", b"")
+
+
+def test_the_launcher_and_the_rest_mean_the_same():
+    """It imports nothing of ours, so it has what it shares with others once more."""
+    assert launcher.LOST.decode() == invocation.LOST
+    assert launcher.SOCKET.decode() == protocol.SOCKET
+    assert launcher._DECLINED == protocol.DECLINED
