@@ -24,7 +24,7 @@ PYTHON
 
 # command:package pairs; a package is installed only when its command is absent.
 WANTED="bird:bird birdc:bird iptables:iptables ipset:ipset nft:nftables runsvdir:runit sv:runit busybox:busybox-static \
-tcpdump:tcpdump tshark:tshark etcd:etcd-server etcdctl:etcd-client linux.uml:user-mode-linux ip:iproute2 ping:iputils-ping \
+tcpdump:tcpdump tshark:tshark etcd:etcd-server etcdctl:etcd-client curl:curl linux.uml:user-mode-linux ip:iproute2 ping:iputils-ping \
 conntrack:conntrack netstat:net-tools ps:procps modprobe:kmod jq:jq ethtool:ethtool wg:wireguard-tools wireguard-go:wireguard-go \
 kubectl:kubernetes-client"
 case "${1:-}" in --no-packages) WANTED="";; esac
