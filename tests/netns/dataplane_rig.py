@@ -64,6 +64,8 @@ def veth(name, peer):
 def host(address="192.168.10.101/24"):
     sh(f"ip link set lo up; ip link add eth0 type veth peer name up0; ip addr add {address} dev eth0")
     sh("ip link set eth0 up; ip link set up0 up")
+    # The kernel takes up to a second to say so; a dataplane that starts before takes another MTU for the host's.
+    until(lambda: "state UP" in sh("ip link show eth0"), what="the host's link")
 
 
 class Rig:

@@ -76,6 +76,10 @@ class Assembly(msgspec.Struct):
         """Whatever holds rules and sets."""
         return [*self.natives, *self.tables, *self.sets]
 
+    def has_failed_setting(self, interface: str) -> bool:
+        """Whether one of the link's sysctls could not be written."""
+        return any(f"/{interface}/" in key for key in self.planes[0].settings.failures)
+
     def close(self) -> None:
         self.cleaner.close()
         self.channels.close()

@@ -21,7 +21,8 @@ from pycalico.calc import felixconfig, messages
 from pycalico.calc.graph import KINDS, KUBERNETES_KINDS, CalcGraph, tunnel_parameters
 from pycalico.calc.network import node_facts
 from pycalico.dataplane.drivers.wireguard import OnKey
-from pycalico.dataplane.engine import Dataplane, DataplaneError, RestartNeeded
+from pycalico.dataplane.engine import Dataplane, DataplaneError
+from pycalico.dataplane.hostwatch import RestartNeeded
 from pycalico.datastore.client import Client
 from pycalico.datastore.config import KUBERNETES, from_environment
 from pycalico.datastore.errors import DatastoreError, NotFound
