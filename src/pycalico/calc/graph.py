@@ -228,6 +228,10 @@ class CalcGraph:
         if decides_all and any(policyrules.only_logs(rules) for rules in (model.inbound, model.outbound)):
             # Many expect that what is only logged passes.
             log.warning("%s has rules that log and allows nothing: what it selects is denied", model.name)
+        if any(rule.http for rule in model.inbound):
+            log.warning(
+                "%s allows by HTTP, which is not looked into: the rest of the rule decides", model.name
+            )
 
     def _on_profile(self, key: Key, value: Profile | None) -> None:
         if value is None:
