@@ -63,7 +63,7 @@ def nat_outgoing_chain(context: RuleContext, active: bool) -> Chain:
         return Chain(name.NAT_OUTGOING)
     ports = context.config.nat_port_range
     rules = []
-    if ports:
+    if ports and ports[1]:
         text = f"{ports[0]}-{ports[1]}"
         for protocol in ("tcp", "udp"):
             rules.append(_outgoing(context, protocol, _translation(context, text)))
