@@ -209,6 +209,12 @@ def test_floating_ips():
         check("nat", chain)
 
 
+def test_who_lost_a_floating_ip_does_not_send_from_it():
+    pairs = [("9.0.0.1", "172.16.0.1"), ("9.0.0.1", "172.16.0.2"), ("9.0.0.2", "172.16.0.2")]
+    _, outward = static_nat.floating_chains(context(), pairs)
+    assert [rule.split("--to-source ")[1].split()[0] for rule in outward.rules] == ["9.0.0.1", "9.0.0.2"]
+
+
 def test_spoofing_prefixes_stay_in_their_family():
     pairs = [("cali1a", "8.8.8.0/24"), ("cali1a", "fd00::/64")]
     check("raw", static_raw.rpf_skip_chain(context(), pairs))

@@ -91,11 +91,15 @@ def _translation(context: RuleContext, ports: str) -> str:
 
 
 def floating_chains(context: RuleContext, pairs: Iterable[tuple[str, str]]) -> list[Chain]:
-    """``pairs`` are (external, internal) addresses; on a clash the lowest counterpart wins."""
+    """``pairs`` are (external, internal) addresses; on a clash the lowest counterpart wins.
+
+    Who lost an external address does not send from it either.
+    """
     inward: dict[str, str] = {}
     outward: dict[str, str] = {}
     for external, internal in pairs:
         inward[external] = min(internal, inward.get(external, internal))
+    for external, internal in inward.items():
         outward[internal] = min(external, outward.get(internal, external))
     dnat = [match.rule(match.destination(e), action.dnat(inward[e])) for e in sorted(inward)]
     snat = [
