@@ -262,12 +262,14 @@ class CalcGraph:
         if value is None:
             self._network.remove_node(key.name)
             self._routes.remove_node(key.name)
-            return
-        facts = network.node_facts(value)
-        self._network.put_node(facts)
-        self._routes.put_node(facts)
+            found = {}
+        else:
+            facts = network.node_facts(value)
+            self._network.put_node(facts)
+            self._routes.put_node(facts)
+            found = tunnel_parameters(facts)
         if key.name == self._settings.hostname:
-            self._put_config("node", tunnel_parameters(facts))
+            self._put_config("node", found)
 
     def _on_block(self, key: Key, value: IPAMBlock | None) -> None:
         if self._settings.workload_routes:
