@@ -228,6 +228,10 @@ class CalcGraph:
         if decides_all and any(policyrules.only_logs(rules) for rules in (model.inbound, model.outbound)):
             # Many expect that what is only logged passes.
             log.warning("%s has rules that log and allows nothing: what it selects is denied", model.name)
+        if any(rule.http for rule in model.inbound):
+            log.warning(
+                "%s allows by HTTP, which is not looked into: the rest of the rule decides", model.name
+            )
 
     def _on_profile(self, key: Key, value: Profile | None) -> None:
         if value is None:
@@ -258,12 +262,14 @@ class CalcGraph:
         if value is None:
             self._network.remove_node(key.name)
             self._routes.remove_node(key.name)
-            return
-        facts = network.node_facts(value)
-        self._network.put_node(facts)
-        self._routes.put_node(facts)
+            found = {}
+        else:
+            facts = network.node_facts(value)
+            self._network.put_node(facts)
+            self._routes.put_node(facts)
+            found = tunnel_parameters(facts)
         if key.name == self._settings.hostname:
-            self._put_config("node", tunnel_parameters(facts))
+            self._put_config("node", found)
 
     def _on_block(self, key: Key, value: IPAMBlock | None) -> None:
         if self._settings.workload_routes:

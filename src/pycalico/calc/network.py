@@ -195,4 +195,4 @@ class Network:
             spec = resource.spec
             blocks = (*spec.service_cluster_ips, *spec.service_external_ips, *spec.service_load_balancer_ips)
             cidrs = [addresses.network(block.cidr) for block in blocks if block.cidr]
-        self._sequencer.put("services", "", messages.ServiceCIDRsUpdate(tuple(dict.fromkeys(cidrs))))
+        self._sequencer.put("services", "", messages.ServiceCIDRsUpdate(tuple(cidrs)))

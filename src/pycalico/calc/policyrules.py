@@ -44,6 +44,8 @@ class PolicyRule(msgspec.Struct, frozen=True):
     icmp: tuple[int | None, int | None] = (None, None)
     not_icmp: tuple[int | None, int | None] = (None, None)
     annotations: tuple[tuple[str, str], ...] = ()
+    http: bool = False
+    """Looks into HTTP, which the kernel cannot: the rest of the rule decides."""
 
 
 class PolicyModel(msgspec.Struct, frozen=True):
@@ -137,11 +139,6 @@ def convert_rules(rules: list[Rule], namespace: str) -> tuple[PolicyRule, ...]:
 
 
 def _convert(rule: Rule, namespace: str) -> PolicyRule:
-    if rule.http is not None:
-        # Nothing here can look into HTTP: a rule that allows by it must not allow by ports alone.
-        raise ValueError(
-            "rules with HTTP matches need an application layer that this dataplane does not have"
-        )
     action = rule.action.lower()
     if action not in ("allow", "deny", "log", "pass"):
         raise ValueError(f"unknown action {rule.action!r}")
@@ -155,6 +152,7 @@ def _convert(rule: Rule, namespace: str) -> PolicyRule:
         icmp=(rule.icmp.type, rule.icmp.code) if rule.icmp else (None, None),
         not_icmp=(rule.not_icmp.type, rule.not_icmp.code) if rule.not_icmp else (None, None),
         annotations=tuple(sorted(rule.metadata.annotations.items())) if rule.metadata else (),
+        http=rule.http is not None,
     )
 
 

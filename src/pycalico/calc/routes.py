@@ -175,7 +175,7 @@ class Routes:
             pool_type,
             dst_node_name=node,
             dst_node_ip=address,
-            same_subnet=bool(pool and pool.cross_subnet and self._in_our_subnet(address)),
+            same_subnet=bool(pool and pool.cross_subnet and facts and address and self._is_near(facts)),
             nat_outgoing=nat_outgoing,
             local_workload=local and kind == "workload",
             tunnel_types=tunnels,
@@ -207,12 +207,13 @@ class Routes:
                 best = net
         return self._pools[best] if best is not None else None
 
-    def _in_our_subnet(self, address: str) -> bool:
+    def _is_near(self, other: NodeFacts) -> bool:
+        """Whether it is in our subnet, of either family: who shares one is next to us for both (observed)."""
         own = self._nodes.get(self._hostname)
-        if own is None or not address:
-            return False
-        subnet = own.subnet6 if addresses.is_ipv6(address) else own.subnet4
-        return bool(subnet) and _within(address, ipaddress.ip_network(subnet))
+        pairs = ((own.subnet4, other.ipv4), (own.subnet6, other.ipv6)) if own else ()
+        return any(
+            subnet and address and _within(address, ipaddress.ip_network(subnet)) for subnet, address in pairs
+        )
 
     def _known(self) -> set[str]:
         return {*self._block_of, *self._node_of, *self._tunnel_of, *self._workloads}

@@ -15,6 +15,7 @@ from pycalico.api.meta import ObjectMeta, R, Resource
 from pycalico.api.v3.networkpolicy import NetworkPolicy, NetworkPolicySpec
 from pycalico.api.v3.profile import Profile, ProfileSpec
 from pycalico.api.v3.workloadendpoint import WorkloadEndpoint
+from pycalico.base import shapes
 from pycalico.controllers.kubernetes import KubernetesPod
 from pycalico.controllers.source import (
     KubernetesKind,
@@ -67,7 +68,7 @@ class Copies(Generic[R]):
     ) -> None:
         self.source: type[Resource] = source
         self.target = target
-        self._spec = msgspec.json.Decoder(spec)
+        self._spec = shapes.decoder(spec)
         self._named = named
         self._prefix = prefix
         self._wanted: dict[Target, bytes | None] = {}

@@ -12,6 +12,7 @@ from typing import Any, Generic, cast
 import msgspec
 
 from pycalico.api.meta import ObjectMeta, R, Resource, ResourceList, kind_field
+from pycalico.base import shapes
 from pycalico.datastore.client import Event, EventType, Watch
 from pycalico.datastore.errors import Unavailable
 from pycalico.datastore.kubernetes import core
@@ -98,7 +99,7 @@ class _Named(msgspec.Struct):
 class _Reader:
     def __init__(self, kind: KubernetesKind) -> None:
         self._kind = kind
-        self._decoder: msgspec.json.Decoder[core.Core] = msgspec.json.Decoder(kind.core)
+        self._decoder: msgspec.json.Decoder[core.Core] = shapes.decoder(kind.core)
 
     def path(self, namespace: str) -> str:
         return path_of(self._kind.api, self._kind.plural, namespace)
@@ -119,7 +120,7 @@ class _Reader:
     @staticmethod
     def meta(raw: msgspec.Raw) -> ObjectMeta | None:
         try:
-            found = msgspec.json.decode(raw, type=_Named).metadata
+            found = shapes.decode(raw, _Named).metadata
         except msgspec.DecodeError:
             return None
         return ObjectMeta(

@@ -107,8 +107,12 @@ def assemble(config: DataplaneConfig, interfaces: Interfaces, mtus: MTUs, on_key
     channels = ExitStack()
     channels.callback(generation.close)
     cleaner = ConntrackCleaner()
+    enabled = {4: config.vxlan, 6: config.vxlan_v6}
     tunnel_target = Tunnels(
-        interfaces, config.ipip_clean_up, config.feature_overrides.get("ChecksumOffloadBroken", True)
+        interfaces,
+        config.ipip_clean_up,
+        config.feature_overrides.get("ChecksumOffloadBroken", True),
+        frozenset(tunnels.VXLAN[family] for family, on in enabled.items() if on),
     )
     tunnel_links: Reconciler[str, Tunnel, Tunnel] = Reconciler("tunnels", tunnel_target)
     setting_target = Settings()

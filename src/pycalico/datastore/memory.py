@@ -15,13 +15,14 @@ import msgspec
 
 from pycalico.api.kinds import kind_of
 from pycalico.api.meta import Key, R, Resource, ResourceList
+from pycalico.base import shapes
 from pycalico.datastore.client import Event, EventType, Write
 from pycalico.datastore.errors import AlreadyExists, Conflict, NotFound, NotSupported, RevisionExpired
 
 
 def copy_of(resource: R) -> R:
     """A deep copy, through the wire form."""
-    return msgspec.json.decode(msgspec.json.encode(resource), type=type(resource))
+    return shapes.decode(msgspec.json.encode(resource), type(resource))
 
 
 class MemoryWatch:

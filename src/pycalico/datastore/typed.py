@@ -16,6 +16,7 @@ import msgspec
 from pycalico.api import defaults
 from pycalico.api.kinds import KINDS, kind_of
 from pycalico.api.meta import Key, ObjectMeta, R, Resource, ResourceList
+from pycalico.base import shapes
 from pycalico.datastore import cleanup, endpointname
 from pycalico.datastore.cleanup import IPAM
 from pycalico.datastore.client import Client, Event, Watch, Write
@@ -317,7 +318,7 @@ def _stored(kind: type[Resource], name: str) -> str:
 
 def _copy(resource: R) -> R:
     """A deep copy through the wire form, so that defaults do not show in the caller's object."""
-    return msgspec.json.decode(msgspec.json.encode(resource), type=type(resource))
+    return shapes.decode(msgspec.json.encode(resource), type(resource))
 
 
 def _validate(resource: Resource) -> None:

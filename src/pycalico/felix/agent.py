@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from pycalico.api.v3.clusterinformation import ClusterInformation
 from pycalico.api.v3.felixconfiguration import FelixConfiguration
@@ -28,7 +28,7 @@ from pycalico.datastore.config import KUBERNETES, from_environment
 from pycalico.datastore.errors import DatastoreError, NotFound
 from pycalico.datastore.open import open_client
 from pycalico.felix import parameters, settings
-from pycalico.felix.parameters import HARMLESS, Parameters
+from pycalico.felix.parameters import HARMLESS, ParameterError, Parameters
 from pycalico.syncer.syncer import Syncer, WatchSpec
 from pycalico.syncer.update import Update
 
@@ -85,8 +85,9 @@ class Calculation:
 class Agent:
     """One run of Felix. ``stop`` may be set from a signal handler."""
 
-    def __init__(self, config_file: str, environ: Mapping[str, str]) -> None:
-        self.stop = threading.Event()
+    def __init__(self, config_file: str, environ: Mapping[str, str], stop: threading.Event) -> None:
+        """Raises ParameterError for a local configuration that cannot be used."""
+        self.stop = stop
         self._environ = environ
         self._from_environment = parameters.from_environment(environ)
         self._from_file = parameters.from_file(config_file)
@@ -96,7 +97,7 @@ class Agent:
         self.calculation = Calculation()
         self._dataplane: Dataplane | None = None
         self._dataplane_failure: BaseException | None = None
-        self._config = from_environment(environ)
+        self._config = settings.datastore(from_environment(environ), self.parameters, self._from_file)
         self._keys = ("", "")
 
     def _weigh(self, everywhere: Mapping[str, str], here: Mapping[str, str]) -> Parameters:
@@ -131,14 +132,15 @@ class Agent:
             health.serve(self._health, p["HealthHost"], p["HealthPort"])
         except OSError as error:
             where = f"{p['HealthHost']}:{p['HealthPort']}"
-            raise parameters.ParameterError(
+            raise ParameterError(
                 f"cannot serve health on {where}: {error.strerror}; set FELIX_HEALTHPORT"
             ) from error
 
     def _start(self, client: Client) -> None:
         self._await_ready(client)
-        everywhere, here = self._patiently("configuration", lambda: self._datastore_parameters(client))
-        self.parameters = self._weigh(everywhere, here)
+        self.parameters = self._patiently(
+            "configuration", lambda: self._weigh(*self._datastore_parameters(client))
+        )
         encapsulation = self._patiently("pools", lambda: self._encapsulation(client))
         graph = CalcGraph(
             settings.calculation(self.parameters, self.hostname, use_pod_cidrs=self._config.k8s_use_pod_cidr)
@@ -146,10 +148,7 @@ class Agent:
         config = settings.dataplane(
             self.parameters, self.hostname, encapsulation, kube_ipvs=_IPVS.exists(), keys=self._keys
         )
-        watchdog_s = self.parameters["DataplaneWatchdogTimeout"]
-        timeout_s = max(watchdog_s, _WATCHDOG_LEAST_S) if watchdog_s else 0.0
-        self._health.register(_CALC, timeout_s=_CALC_TIMEOUT_S)
-        self._health.register(_DATAPLANE, timeout_s=timeout_s)
+        self._register_parts()
         self._health.report(_CALC, ready=False)
         self._health.report(_DATAPLANE, ready=False)
         reports = self._reports(client)
@@ -174,6 +173,13 @@ class Agent:
             self._follow(syncer, graph, self._dataplane, encapsulation)
         finally:
             syncer.stop()
+
+    def _register_parts(self) -> None:
+        watchdog_s = self.parameters["DataplaneWatchdogTimeout"]
+        wished = self.parameters["HealthTimeoutOverrides"]
+        timeout_s = max(watchdog_s, _WATCHDOG_LEAST_S) if watchdog_s else 0.0
+        self._health.register(_CALC, timeout_s=wished.get(_CALC, _CALC_TIMEOUT_S))
+        self._health.register(_DATAPLANE, timeout_s=wished.get(_DATAPLANE, timeout_s))
 
     def _reports(self, client: Client) -> Reports | None:
         """Where there is a place for them."""
@@ -255,7 +261,7 @@ class Agent:
         while True:
             try:
                 return read()
-            except DatastoreError as error:
+            except (DatastoreError, ParameterError) as error:
                 log.warning("cannot read the %s: %s", what, error)
                 self._pause(ready=False)
 
@@ -360,7 +366,10 @@ class Agent:
     def _watch(self, message: messages.Message, encapsulation: messages.Encapsulation) -> None:
         """Some changes reach programmed state everywhere; starting over is the safe way to take them."""
         if isinstance(message, messages.ConfigUpdate):
-            now = self._weigh(message.global_params, message.host_params)
+            try:
+                now = self._weigh(message.global_params, message.host_params)
+            except ParameterError as error:
+                self._restart(str(error), _FAILED_CODE)
             changed = [name for name in self.parameters.differences(now) if name not in HARMLESS]
             if changed:
                 self._restart(f"configuration changed: {', '.join(changed)}")
@@ -371,11 +380,11 @@ class Agent:
                 _FAILED_CODE, "the datastore is locked or was emptied; starting over to wait for it"
             )
 
-    def _restart(self, reason: str) -> None:
+    def _restart(self, reason: str, code: int = RESTART_CODE) -> NoReturn:
         log.warning("%s; restarting", reason)
         # Several changes often come together; one restart takes them all.
         self.stop.wait(_RESTART_DELAY_S)
-        raise Stopped(RESTART_CODE, reason)
+        raise Stopped(code, reason)
 
 
 def _hostname(environ: Mapping[str, str]) -> str:

@@ -19,7 +19,7 @@ from pycalico.felix.parameters import DEFAULT_FILE, ParameterError
 
 log = logging.getLogger(__name__)
 
-
+_RETRY_S = 1.0
 _USAGE = "Usage:\n  calico-felix [options]"
 
 
@@ -55,13 +55,27 @@ def run(config_file: str = DEFAULT_FILE) -> int:
     """Works until a signal or a reason to start over; returns the exit code."""
     configure("felix", os.environ.get("FELIX_LOGSEVERITYSCREEN", "info"))
     heap.keep_small()
+    stop = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
     try:
-        agent = Agent(config_file, os.environ)
+        agent = _agent(config_file, stop)
+        if agent is None:
+            return 0
         configure("felix", agent.parameters["LogSeverityScreen"])
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: agent.stop.set())
         return agent.run()
     except (ParameterError, DatastoreError) as error:
         log.error("%s", error)
         return 1
+
+
+def _agent(config_file: str, stop: threading.Event) -> Agent | None:
+    """Once the local configuration can be used; the file is read again every second until then."""
+    while True:
+        try:
+            return Agent(config_file, os.environ, stop)
+        except ParameterError as error:
+            log.error("%s", error)
+        if stop.wait(_RETRY_S):
+            return None

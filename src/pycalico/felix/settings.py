@@ -3,11 +3,40 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from contextlib import suppress
+from ipaddress import ip_address
 
 from pycalico.calc.messages import Encapsulation
 from pycalico.calc.settings import CalcSettings
 from pycalico.dataplane.config import DataplaneConfig
+from pycalico.datastore.config import ETCD, DatastoreConfig
 from pycalico.felix.parameters import Parameters
+from pycalico.felix.values import TABLES_RESERVED
+
+#: Fields of the datastore's configuration to parameters.
+_ETCD_FILES = {
+    "etcd_key_file": "EtcdKeyFile",
+    "etcd_cert_file": "EtcdCertFile",
+    "etcd_ca_cert_file": "EtcdCaFile",
+}
+
+
+def datastore(config: DatastoreConfig, p: Parameters, file: Mapping[str, str]) -> DatastoreConfig:
+    """What the file says is stronger than the clients' variables; there, names count as written.
+
+    Only the file switches: FELIX_ variables change the value of what the file names, as upstream has it.
+    """
+    if "DatastoreType" in file:
+        config.datastore_type = p["DatastoreType"]
+    if "EtcdEndpoints" in file and p["EtcdEndpoints"]:
+        config.datastore_type, config.etcd_endpoints = ETCD, ",".join(p["EtcdEndpoints"])
+    elif "EtcdAddr" in file:
+        config.datastore_type, config.etcd_endpoints = ETCD, f"{p['EtcdScheme']}://{p['EtcdAddr']}"
+    for field, name in _ETCD_FILES.items():
+        if name in file:
+            setattr(config, field, p[name])
+    return config
 
 
 def calculation(parameters: Parameters, hostname: str, *, use_pod_cidrs: bool) -> CalcSettings:
@@ -38,7 +67,7 @@ def dataplane(
     """
     metadata = p["MetadataAddr"]
     openstack = (
-        "openstack" in p["ClusterType"]
+        "openstack" in p["ClusterType"].lower()
         or metadata not in ("", "127.0.0.1")
         or p["MetadataPort"] not in (0, 8775)
         or "tap" in p["InterfacePrefix"]
@@ -80,7 +109,7 @@ def dataplane(
         kube_ipvs=kube_ipvs,
         kube_node_port_ranges=p["KubeNodePortRanges"],
         openstack=openstack,
-        openstack_metadata_ip=metadata if openstack else "",
+        openstack_metadata_ip=metadata if openstack and _is_address(metadata) else "",
         openstack_metadata_port=p["MetadataPort"] or 8775,
         max_ipset_size=p["MaxIpsetSize"],
         route_protocol=p["DeviceRouteProtocol"],
@@ -132,7 +161,14 @@ def dataplane(
     )
 
 
+def _is_address(text: str) -> bool:
+    with suppress(ValueError):
+        return bool(ip_address(text))
+    return False
+
+
 def _first_table(p: Parameters) -> int:
-    """WireGuard takes the first table of those that Felix may use, for IPv6 too: upstream's 1 to 250 by default."""
+    """WireGuard's table, for IPv6 too: the lowest that Felix may use, 0 where there is none."""
     ranges = p["RouteTableRanges"] or (p["RouteTableRange"] or (1, 250),)
-    return int(ranges[0][0])
+    tables = (table for low, high in ranges for table in range(low, high + 1))
+    return min((table for table in tables if table not in TABLES_RESERVED), default=0)

@@ -75,6 +75,11 @@ class Interfaces:
         with self._lock:
             return list(self._by_name)
 
+    def down(self) -> set[str]:
+        """Those that their administrator has not set up."""
+        with self._lock:
+            return {link.name for link in self._links.values() if not link.admin_up}
+
     def with_address(self, address: str) -> Interface | None:
         """The interface that holds ``address``."""
         with self._lock:

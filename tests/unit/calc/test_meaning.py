@@ -113,3 +113,19 @@ def test_a_policy_that_only_logs_is_pointed_out(caplog):
     )
     _told({"selector": "app == 'a'", "types": ["Ingress"], "ingress": []})
     assert not [record for record in caplog.records if "allows nothing" in record.getMessage()]
+
+
+def test_of_a_rule_with_http_the_rest_decides(caplog):
+    found = _told(
+        {
+            "selector": "app == 'a'",
+            "types": ["Ingress"],
+            "ingress": [
+                {"action": "Allow", "protocol": "TCP", "http": {"methods": ["GET"]}},
+                {"action": "Deny"},
+            ],
+        }
+    )
+    policy = next(message for message in found if isinstance(message, PolicyUpdate))
+    assert [(rule.action, rule.protocol) for rule in policy.inbound] == [("allow", "tcp"), ("deny", None)]
+    assert "one/default.p allows by HTTP, which is not looked into" in caplog.text

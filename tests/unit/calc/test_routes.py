@@ -56,3 +56,18 @@ def test_blocks_count_and_remote_workloads_do_not_by_default():
     graph.set_in_sync()
     graph.update(workload("there", "b", "10.1.9.1/32"))
     assert not routes(graph.flush())
+
+
+def test_who_shares_a_subnet_of_either_family_is_near_for_both():
+    graph = CalcGraph(CalcSettings(hostname="here"))
+    graph.set_in_sync()
+    graph.update(updates("IPPool", "p", {"cidr": "10.1.0.0/16", "vxlanMode": "CrossSubnet"}))
+    block = {"cidr": "10.1.9.0/26", "affinity": "host:there", "allocations": [None] * 64, "attributes": []}
+    graph.update(updates("IPAMBlock", "10-1-9-0-26", block))
+    graph.update(
+        updates("Node", "here", {"bgp": {"ipv4Address": "10.0.0.1/24", "ipv6Address": "fd00::1/64"}})
+    )
+    for ipv6, near in (("fd00::2/64", True), ("fd01::2/64", False)):
+        there = {"bgp": {"ipv4Address": "10.0.7.2/24", "ipv6Address": ipv6}}
+        graph.update(updates("Node", "there", there))
+        assert routes(graph.flush())["10.1.9.0/26"].same_subnet is near

@@ -18,7 +18,7 @@ from pycalico.dataplane.rules import (
 )
 from pycalico.dataplane.rules.chain import Chain, hash_ids
 from pycalico.dataplane.rules.context import RuleContext
-from pycalico.dataplane.rules.endpoint import host_filter_chains, workload_chains
+from pycalico.dataplane.rules.endpoint import host_filter_chains, set_mark_chain, workload_chains
 from pycalico.dataplane.rules.group import PolicyGroup, render_group
 from pycalico.dataplane.rules.marks import EndpointMarks, allocate
 from pycalico.dataplane.rules.policy import render_policy, render_profile
@@ -207,6 +207,19 @@ def test_outgoing_nat(settings):
 def test_floating_ips():
     for chain in static_nat.floating_chains(context(), [("192.168.77.3", "172.16.158.3")]):
         check("nat", chain)
+
+
+def test_without_a_free_mark_an_endpoint_has_an_empty_chain(caplog):
+    marks = EndpointMarks(0x30000)
+    assert [marks.assign(item) for item in ("a", "b", "c", "c")].count(0) == 2
+    assert set_mark_chain("c", 0, marks.block).rules == ()
+    assert caplog.text.count("no endpoint mark is free for c") == 1
+
+
+def test_who_lost_a_floating_ip_does_not_send_from_it():
+    pairs = [("9.0.0.1", "172.16.0.1"), ("9.0.0.1", "172.16.0.2"), ("9.0.0.2", "172.16.0.2")]
+    _, outward = static_nat.floating_chains(context(), pairs)
+    assert [rule.split("--to-source ")[1].split()[0] for rule in outward.rules] == ["9.0.0.1", "9.0.0.2"]
 
 
 def test_spoofing_prefixes_stay_in_their_family():

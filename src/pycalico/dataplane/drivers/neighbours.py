@@ -21,7 +21,8 @@ class Entries:
     """A reconcile target: (interface, address) to MAC, or in ``forwarding`` mode (interface, MAC) to remote host.
 
     Only permanent entries count. On interfaces that match ``only_added`` entries are set but never taken away
-    (upstream leaves those of workloads to the kernel, which drops them with the link); ``wanted`` tells which.
+    (upstream leaves those of workloads to the kernel, which drops them with the link); ``wanted`` tells which. Those
+    of links that are down at the start are set as well, as upstream does; of others not before the link is up.
     """
 
     def __init__(
@@ -39,12 +40,15 @@ class Entries:
         self._interfaces = interfaces
         self._devices = devices
         self._only_added = re.compile(only_added) if only_added else None
+        self._down_at_start: set[str] | None = None
 
     def read(self) -> Mapping[Entry, str]:
         try:
             found = netlink.neighbours(self._family)
         except NetlinkError as error:
             raise TargetError(f"cannot read neighbours: {error}") from None
+        if self._down_at_start is None:
+            self._down_at_start = self._interfaces.down() if self._only_added else set()
         seen: dict[Entry, str] = {}
         for item in found:
             if not item.state & netlink.PERMANENT or (":" in item.address) != self._v6:
@@ -71,13 +75,16 @@ class Entries:
                     failures[entry] = error.strerror or str(error)
         write = routerequests.set_forwarding if self._forwarding else routerequests.set_neighbour
         requests = {}
+        down_at_start = self._down_at_start or set()
         for entry, value in puts.items():
             interface, key = entry
             found = self._interfaces.get(interface)
-            if found is None or not found.link.admin_up:
+            if found and found.link.admin_up:
+                down_at_start.discard(interface)
+            elif found is None or interface not in down_at_start:
                 failures[entry] = f"interface {interface} is absent or down"
-            else:
-                requests[entry] = write(found.link.index, key, value)
+                continue
+            requests[entry] = write(found.link.index, key, value)
         for entry, code in zip(requests, rtnetlink.run([*requests.values()]), strict=True):
             if code:
                 failures[entry] = os.strerror(code)

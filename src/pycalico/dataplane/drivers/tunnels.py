@@ -41,12 +41,20 @@ class Tunnel(msgspec.Struct, frozen=True):
 class Tunnels:
     """A reconcile target whose keys are names in NAMES.
 
-    A VXLAN device that is not wished is deleted; tunl0 stays (the kernel gives each namespace one) without
-    addresses, and only where ``ipip_clean_up`` says that it was ours.
+    A VXLAN device that is not wished is deleted, but those of ``kept``: while its address is not known its pods' traffic
+    goes on. tunl0 stays (the kernel gives each namespace one) without addresses, and only where ``ipip_clean_up`` says
+    that it was ours.
     """
 
-    def __init__(self, interfaces: Interfaces, ipip_clean_up: bool, checksum_offload_broken: bool) -> None:
+    def __init__(
+        self,
+        interfaces: Interfaces,
+        ipip_clean_up: bool,
+        checksum_offload_broken: bool,
+        kept: frozenset[str] = frozenset(),
+    ) -> None:
         self._interfaces = interfaces
+        self._kept = kept
         self._ipip_clean_up = ipip_clean_up
         self._checksum_offload_broken = checksum_offload_broken
         self._told: dict[str, str] = {}
@@ -71,7 +79,7 @@ class Tunnels:
     def apply(self, puts: Mapping[str, Tunnel], deletes: AbstractSet[str]) -> Outcome[str, Tunnel]:
         now: dict[str, Tunnel] = {}
         failures: dict[str, str] = {}
-        for name in deletes:
+        for name in deletes - self._kept:
             try:
                 self._remove(name)
             except OSError as error:

@@ -86,8 +86,11 @@ class ThisHostManager:
             return
         self._dirty = False
         members: set[str] = set()
-        for item in self._plane.interfaces.names():
-            interface = None if self._skipped.search(item) else self._plane.interfaces.get(item)
+        names = [item for item in self._plane.interfaces.names() if not self._skipped.search(item)]
+        if not names and self._members is None:
+            return
+        for item in names:
+            interface = self._plane.interfaces.get(item)
             # An address counts once the kernel takes packets for it, which it does while the link is up.
             if interface and interface.link.admin_up:
                 members |= interface.addresses

@@ -149,7 +149,9 @@ class WorkloadManager:
         source = config.route_source(self._plane.family)
         route = WantedRoute(interface, config.route_protocol, source=source)
         self._plane.routes.replace(_owner(interface), dict.fromkeys(cidrs, route) if up else {})
-        addresses = {cidr.partition("/")[0] for cidr in cidrs} if up and v4 and update.mac else set()
+        # A neighbour goes with the route; where routes are another's, so are neighbours.
+        has_neighbours = up and v4 and update.mac and config.route_sync
+        addresses = {cidr.partition("/")[0] for cidr in cidrs} if has_neighbours else set()
         for address in self._neighbours.get(interface, set()) - addresses:
             self._plane.neighbours.unwant((interface, address))
         for address in addresses:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 _LOG_UNSAFE = re.compile(r"[^\x20-\x7e]|[\"\\\\]")
-_LOG_MOST = 29
 
 ACCEPT = "--jump ACCEPT"
 DROP = "--jump DROP"
@@ -41,8 +40,8 @@ def set_masked_mark(value: int, mask: int) -> str:
 
 
 def log(prefix: str) -> str:
-    """The kernel takes 29 characters of prefix; those that could leave the quotes become underscores."""
-    safe = _LOG_UNSAFE.sub("_", prefix)[: _LOG_MOST - 2]
+    """Characters that could leave the quotes become underscores. iptables cuts the prefix to 29 characters."""
+    safe = _LOG_UNSAFE.sub("_", prefix)
     return f'--jump LOG --log-prefix "{safe}: " --log-level 5'
 
 

@@ -166,5 +166,6 @@ def _profile_rules(context: RuleContext, inbound: bool, profiles: Sequence[str])
 
 
 def set_mark_chain(interface: str, mark: int, block: int) -> Chain:
-    """IPVS: notes where a packet came from before it goes through the local output path."""
-    return Chain(name.limited(name.SET_MARK, interface), (action.set_masked_mark(mark, block),))
+    """IPVS: notes where a packet came from before it goes through the local output path. ``mark`` 0: none is free."""
+    rules = (action.set_masked_mark(mark, block),) if mark else ()
+    return Chain(name.limited(name.SET_MARK, interface), rules)

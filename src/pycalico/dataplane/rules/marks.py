@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 import msgspec
+
+log = logging.getLogger(__name__)
 
 _FNV_OFFSET = 0x811C9DC5
 _FNV_PRIME = 0x01000193
@@ -57,16 +61,20 @@ class EndpointMarks:
         self._bits = [1 << position for position in range(32) if block >> position & 1]
         self._positions: dict[str, int] = {}
         self._taken = {0, 1}
+        self._told: set[str] = set()
 
     def assign(self, interface: str) -> int:
-        """The interface's mark, kept until `release`. Raises ValueError when the block is full."""
+        """The interface's mark, kept until `release`; 0 when the block is full."""
         if interface not in self._positions:
             size = 1 << len(self._bits)
             start = _fnv1(interface)
             free = (p for p in ((start + step) % size for step in range(size)) if p not in self._taken)
             position = next(free, None)
             if position is None:
-                raise ValueError(f"no endpoint mark is free for {interface}: widen IptablesMarkMask")
+                if interface not in self._told:
+                    self._told.add(interface)
+                    log.warning("no endpoint mark is free for %s: widen IptablesMarkMask", interface)
+                return 0
             self._positions[interface] = position
             self._taken.add(position)
         position = self._positions[interface]

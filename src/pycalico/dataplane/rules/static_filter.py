@@ -43,7 +43,7 @@ def appended_forward_rules(context: RuleContext) -> tuple[str, ...]:
 def cidr_block_chain(context: RuleContext, cidrs: Iterable[str]) -> Chain:
     """Service ranges: a packet that no service took must not loop between us and the router."""
     word = context.config.service_loop_prevention
-    if word == "Disabled":
+    if word not in ("Drop", "Reject"):
         return Chain(name.CIDR_BLOCK)
     stop = action.named(word.upper())
     ours = sorted(cidr for cidr in cidrs if context.is_of_family(cidr))

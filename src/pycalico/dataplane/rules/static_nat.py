@@ -63,7 +63,7 @@ def nat_outgoing_chain(context: RuleContext, active: bool) -> Chain:
         return Chain(name.NAT_OUTGOING)
     ports = context.config.nat_port_range
     rules = []
-    if ports:
+    if ports and ports[1]:
         text = f"{ports[0]}-{ports[1]}"
         for protocol in ("tcp", "udp"):
             rules.append(_outgoing(context, protocol, _translation(context, text)))
@@ -91,11 +91,15 @@ def _translation(context: RuleContext, ports: str) -> str:
 
 
 def floating_chains(context: RuleContext, pairs: Iterable[tuple[str, str]]) -> list[Chain]:
-    """``pairs`` are (external, internal) addresses; on a clash the lowest counterpart wins."""
+    """``pairs`` are (external, internal) addresses; on a clash the lowest counterpart wins.
+
+    Who lost an external address does not send from it either.
+    """
     inward: dict[str, str] = {}
     outward: dict[str, str] = {}
     for external, internal in pairs:
         inward[external] = min(internal, inward.get(external, internal))
+    for external, internal in inward.items():
         outward[internal] = min(external, outward.get(internal, external))
     dnat = [match.rule(match.destination(e), action.dnat(inward[e])) for e in sorted(inward)]
     snat = [

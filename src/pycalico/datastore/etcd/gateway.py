@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from pycalico.base import shapes
 from pycalico.datastore.config import DatastoreConfig
 from pycalico.datastore.errors import DatastoreError, Invalid, RevisionExpired, Unauthorized, Unavailable
 from pycalico.datastore.etcd.answers import Header, KeyValue, RangeAnswer
@@ -290,7 +291,7 @@ class Gateway:
         for again in (True, False):
             status, answer = self._request(path, data)
             if status < 300:
-                return msgspec.json.decode(answer, type=kind)
+                return shapes.decode(answer, kind)
             error = refusal(status, answer)
             if isinstance(error, Unauthorized) and self._user and again:
                 self._token = ""
@@ -396,7 +397,7 @@ class Gateway:
             status, answer = self._request("/v3/auth/authenticate", msgspec.json.encode(body))
             if status >= 300:
                 raise self._placed(Unauthorized(_text(status, answer)[0]))
-            self._token = msgspec.json.decode(answer, type=_Token).token
+            self._token = shapes.decode(answer, _Token).token
         return {**_JSON, "Authorization": self._token}
 
     def _connect(self, endpoint: str = "", read_s: float = 0.0) -> Connection:
@@ -495,7 +496,7 @@ def refusal(status: int, answer: bytes) -> DatastoreError:
 
 def _text(status: int, answer: bytes) -> tuple[str, int]:
     try:
-        found = msgspec.json.decode(answer, type=_Refusal)
+        found = shapes.decode(answer, _Refusal)
     except msgspec.DecodeError:
         return f"etcd answered {status}: {answer[:200].decode(errors='replace').strip()}", 0
     return found.message or found.error or f"etcd answered {status}", found.code

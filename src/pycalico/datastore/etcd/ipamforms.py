@@ -17,6 +17,7 @@ from pycalico.api.v3.ipam import (
     IPAMHandle,
     IPAMHandleSpec,
 )
+from pycalico.base import shapes
 from pycalico.datastore.etcd import keys
 
 
@@ -58,8 +59,8 @@ class _Config(msgspec.Struct, omit_defaults=True):
     max_blocks_per_host: int = msgspec.field(default=0, name="maxBlocksPerHost")
 
 
-_BLOCK = msgspec.json.Decoder(_Block)
-_HANDLE = msgspec.json.Decoder(_Handle)
+_BLOCK = shapes.decoder(_Block)
+_HANDLE = shapes.decoder(_Handle)
 
 
 def encode_block(block: IPAMBlock) -> bytes:
@@ -85,7 +86,7 @@ def decode_block(key: str, value: bytes) -> IPAMBlock | None:
     found = _BLOCK.decode(value)
     affinity = found.affinity
     if affinity is None and b'"hostAffinity"' in value:
-        host = msgspec.json.decode(value, type=_OldBlock).host_affinity
+        host = shapes.decode(value, _OldBlock).host_affinity
         affinity = f"host:{host}" if host else None
     return IPAMBlock(
         metadata=ObjectMeta(name=names.block(cidr)),
@@ -115,7 +116,7 @@ def decode_affinity(key: str, value: bytes) -> BlockAffinity | None:
     if parts is None:
         return None
     host, cidr = parts
-    found = msgspec.json.decode(value, type=_Affinity) if value else _Affinity()
+    found = shapes.decode(value, _Affinity) if value else _Affinity()
     return BlockAffinity(
         metadata=ObjectMeta(name=names.affinity(host, cidr)),
         spec=BlockAffinitySpec(
@@ -145,7 +146,7 @@ def encode_config(config: IPAMConfig) -> bytes:
 
 
 def decode_config(_key: str, value: bytes) -> IPAMConfig | None:
-    found = msgspec.json.decode(value, type=_Config)
+    found = shapes.decode(value, _Config)
     return IPAMConfig(
         metadata=ObjectMeta(name="default"),
         spec=IPAMConfigSpec(

@@ -9,6 +9,7 @@ import msgspec
 
 from pycalico.api.kinds import Kind
 from pycalico.api.meta import Key, R
+from pycalico.base import shapes
 from pycalico.datastore.errors import Invalid
 from pycalico.datastore.etcd import keys
 from pycalico.datastore.etcd.gateway import Gateway
@@ -20,7 +21,7 @@ class Store(Generic[R]):
     def __init__(self, kind: Kind, resource_type: type[R]) -> None:
         self.kind = kind
         self._type = resource_type
-        self._decoder = msgspec.json.Decoder(resource_type)
+        self._decoder = shapes.decoder(resource_type)
 
     def key_of(self, resource: R) -> str:
         return keys.resource(self.kind, resource.metadata.namespace, resource.metadata.name)

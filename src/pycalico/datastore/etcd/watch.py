@@ -9,6 +9,7 @@ from typing import Generic
 import msgspec
 
 from pycalico.api.meta import R
+from pycalico.base import shapes
 from pycalico.datastore import rejects
 from pycalico.datastore.client import Event, EventType
 from pycalico.datastore.errors import Invalid, RevisionExpired, Unavailable
@@ -60,7 +61,7 @@ class EtcdWatch(Generic[R]):
         self._store = store
         self._closed = threading.Event()
         self._answer = gateway.stream("/v3/watch", {"create_request": request})
-        self._decoder = msgspec.json.Decoder(_Line)
+        self._decoder = shapes.decoder(_Line)
 
     def __iter__(self) -> Iterator[Event[R]]:
         try:

@@ -11,6 +11,7 @@ import msgspec
 from pycalico.api.kinds import Kind
 from pycalico.api.meta import CRD_API_VERSION, Key, ObjectMeta, R, ResourceList
 from pycalico.api.v3.ipam import BlockAffinity, IPAMBlock, IPAMHandle
+from pycalico.base import shapes
 from pycalico.datastore.client import Event, EventType
 from pycalico.datastore.errors import Conflict, DatastoreError, Invalid, NotFound
 from pycalico.datastore.kubernetes.convert import metadata, uid
@@ -33,7 +34,7 @@ class CRDStore(Generic[R]):
         self._rest = rest
         self._kind = kind
         self._type = resource_type
-        self._decoder = msgspec.json.Decoder(resource_type)
+        self._decoder = shapes.decoder(resource_type)
 
     def create(self, resource: R) -> R:
         key = self._key(resource.metadata.namespace, resource.metadata.name)
@@ -140,7 +141,7 @@ class CRDStore(Generic[R]):
 
     def placeholder(self, raw: msgspec.Raw) -> R:
         """An object of the kind that has only the names of ``raw``, for what cannot be decoded."""
-        named = msgspec.json.decode(raw, type=_Named).metadata
+        named = shapes.decode(raw, _Named).metadata
         return self._type(
             metadata=ObjectMeta(
                 name=named.name, namespace=named.namespace, resource_version=named.resource_version
@@ -160,7 +161,7 @@ class CRDStore(Generic[R]):
             return metadata.from_crd(self._decoder.decode(data))
         except (msgspec.DecodeError, ValueError) as error:
             try:
-                name = msgspec.json.decode(data, type=_Named).metadata.name
+                name = shapes.decode(data, _Named).metadata.name
             except msgspec.DecodeError:
                 name = "?"
             raise Invalid(f"{self._kind.name} {name} cannot be decoded: {error}") from error

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from pycalico.base import shapes
 from pycalico.datastore.errors import Unauthorized
 
 _PLUGIN_S = 60
@@ -84,7 +85,7 @@ def run(plugin: CredentialPlugin, cluster: Cluster) -> Credential:
             f"credential plugin {command}: exit code {done.returncode}: {said or 'no word why'}"
         )
     try:
-        status = msgspec.json.decode(done.stdout, type=_ExecCredential).status
+        status = shapes.decode(done.stdout, _ExecCredential).status
     except msgspec.DecodeError as error:
         # What it printed is secret.
         raise Unauthorized(f"credential plugin {command}: its answer is no ExecCredential: {error}") from None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
+from pycalico.base import shapes
 from pycalico.datastore import http1
 from pycalico.datastore.errors import DatastoreError, Invalid, RevisionExpired, Unauthorized, Unavailable
 from pycalico.datastore.kubernetes.access import Access
@@ -193,7 +194,7 @@ class Rest:
         self, path: str, kind: type[T], *, query: Mapping[str, str] | None = None, cached: bool = False
     ) -> Page[T]:
         page = self.list_raw(path, query=query, cached=cached)
-        decoder = msgspec.json.Decoder(kind)
+        decoder = shapes.decoder(kind)
         return Page([decoder.decode(item) for item in page.items], page.revision)
 
     def watch(self, path: str, *, revision: str = "", query: Mapping[str, str] | None = None) -> RestWatch:
@@ -249,7 +250,7 @@ class RestWatch:
     def __init__(self, response: http1.Answer) -> None:
         self._response = response
         self._closed = threading.Event()
-        self._decoder = msgspec.json.Decoder(RawEvent)
+        self._decoder = shapes.decoder(RawEvent)
 
     def __iter__(self) -> Iterator[RawEvent]:
         try:
@@ -266,7 +267,7 @@ class RestWatch:
     def _event(self, line: bytes) -> RawEvent:
         event = self._decoder.decode(line)
         if event.type == "ERROR":
-            status = msgspec.json.decode(event.object, type=_Status)
+            status = shapes.decode(event.object, _Status)
             if status.code == 410 or status.reason in ("Expired", "Gone"):
                 raise RevisionExpired(status.message)
             raise StatusError(status.code, status.reason, status.message)
@@ -280,14 +281,14 @@ class RestWatch:
 def decode(data: bytes | msgspec.Raw, kind: type[T]) -> T:
     """The value of a JSON body. Raises Invalid when it is not of the expected shape."""
     try:
-        return msgspec.json.decode(data, type=kind)
+        return shapes.decode(data, kind)
     except msgspec.DecodeError as error:
         raise Invalid(f"cannot decode {getattr(kind, '__name__', kind)}: {error}") from error
 
 
 def _refusal(code: int, body: bytes) -> DatastoreError:
     try:
-        status = msgspec.json.decode(body, type=_Status)
+        status = shapes.decode(body, _Status)
     except msgspec.DecodeError:
         status = _Status(message=body[:200].decode(errors="replace").strip())
     if code in (401, 403):

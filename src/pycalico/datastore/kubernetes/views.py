@@ -13,6 +13,7 @@ from pycalico.api.meta import Key, ObjectMeta, R, ResourceList
 from pycalico.api.v3.node import Node
 from pycalico.api.v3.profile import Profile
 from pycalico.api.v3.workloadendpoint import WorkloadEndpoint
+from pycalico.base import shapes
 from pycalico.datastore import rejects
 from pycalico.datastore.client import Event, EventType
 from pycalico.datastore.errors import DatastoreError, Invalid, NotFound, NotSupported
@@ -68,7 +69,7 @@ class View(Generic[C, R]):
         self._rest = rest
         self.kind = kind
         self._api = api
-        self._decoder = msgspec.json.Decoder(source)
+        self._decoder = shapes.decoder(source)
         self._convert = convert
 
     def decode(self, data: bytes | msgspec.Raw) -> C:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from pycalico.api.meta import API_VERSION, CRD_API_VERSION, ObjectMeta, OwnerReference, R
+from pycalico.base import shapes
 from pycalico.datastore.kubernetes.convert import uid
 
 ANNOTATION = "projectcalico.org/metadata"
@@ -57,7 +58,7 @@ def from_crd(resource: R) -> R:
     if text is None:
         real.generation = 0
         return resource
-    meta = msgspec.json.decode(text, type=ObjectMeta)
+    meta = shapes.decode(text, ObjectMeta)
     meta.name, meta.namespace = real.name, real.namespace
     meta.uid, meta.resource_version = real.uid, real.resource_version
     meta.labels = {**{k: v for k, v in real.labels.items() if is_ours(k)}, **meta.labels}
