@@ -86,10 +86,8 @@ OURS = {
         "failed to parse '10.1.0.0/99' as a CIDR: invalid CIDR address: 10.1.0.0/99",
     ),
     "no-ipam": ([1, 0], "no plugin name provided"),
-    # Upstream leaves the interface of a failed ADD, or the pod's annotations.
-    "floating-off": ([1, 0], "requested feature is not enabled: floating_ips"),
+    # The text alone.
     "host-local-default": ([1, 0], "via 169.254.1.1: file exists"),
-    "no-policy": ([1, 0], "Invalid name net"),
     # Upstream's DEL leaves the annotations of a pod whose interface is not eth0.
     "interface-name": ([0, 0], ""),
     # The paths differ.

@@ -51,6 +51,7 @@ SINGLE = {
         *((GROUP, "ipamblocks", verb) for verb in ("get", "update", "delete")),  # controllers/collector.py
         *((GROUP, kind, verb) for kind in ("blockaffinities", "ipamhandles")
           for verb in ("get", "list", "update", "delete")),
+        (GROUP, "ipamconfigs", "get"),
         *((GROUP, "hostendpoints", verb) for verb in ("get", "create", "update", "delete")),  # hostendpoints.py
         *((GROUP, "clusterinformations", verb) for verb in ("get", "create", "update")),  # clusterinformation.py
         *((GROUP, "kubecontrollersconfigurations", verb)

@@ -1,4 +1,4 @@
-"""The CNI plugins against recordings of v3.28.1: results, kernel state and IPAM records of 49 cases.
+"""The CNI plugins against recordings of v3.28.1: results, kernel state and IPAM records of 89 cases.
 
 With the node's agent, without it, and with the plugins that an image puts on a host without Python, both ways.
 """
@@ -30,7 +30,7 @@ def outcomes(request, tmp_path_factory):
         directory,
         *request.param.split(),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return {outcome["name"]: outcome["problems"] for outcome in map(json.loads, done.stdout.splitlines())}
 

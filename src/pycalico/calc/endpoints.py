@@ -61,7 +61,8 @@ def from_workload(resource: WorkloadEndpoint, *, spoofing_allowed: bool) -> tupl
         labels[SERVICE_ACCOUNT] = spec.service_account_name
     nets = addresses.networks(spec.ip_networks)
     ports = tuple((port.name, protocol_name(port.protocol), port.port) for port in spec.ports if port.name)
-    workload = f"{meta.namespace}/{spec.pod}" if spec.pod else f"{meta.namespace}/{spec.workload}"
+    # Who is neither a pod nor has a name of its orchestrator is known by its container.
+    workload = f"{meta.namespace}/{spec.pod or spec.workload or spec.container_id}"
     return (
         Endpoint(labels, tuple(spec.profiles), Contributor(nets, ports)),
         Workload(

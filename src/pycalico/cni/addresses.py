@@ -15,7 +15,7 @@ from pycalico.cni.netconf import Arguments, NetConf
 from pycalico.datastore.errors import DatastoreError, NotFound
 from pycalico.ipam.allocator import Allocator, Assignment
 from pycalico.ipam.block import Release
-from pycalico.ipam.errors import IPAMError
+from pycalico.ipam.errors import IPAMError, NotAllocated
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +33,10 @@ class Wish(msgspec.Struct):
 def wish_of(config: NetConf, arguments: Arguments) -> Wish:
     ipam = config.ipam
     return Wish(
-        assign_ipv4=str(ipam.get("assign_ipv4") or "true").lower() != "false",
-        assign_ipv6=str(ipam.get("assign_ipv6") or "").lower() == "true",
-        ipv4_pools=list(ipam.get("ipv4_pools") or []),
-        ipv6_pools=list(ipam.get("ipv6_pools") or []),
+        assign_ipv4=ipam.get("assign_ipv4") != "false",
+        assign_ipv6=ipam.get("assign_ipv6") == "true",
+        ipv4_pools=ipam.get("ipv4_pools", []),
+        ipv6_pools=ipam.get("ipv6_pools", []),
         address=arguments.ip,
     )
 
@@ -56,6 +56,7 @@ def assign(call: Invocation, node: str, wish: Wish) -> list[str]:
         try:
             if wish.address:
                 ip = ipaddress.ip_address(wish.address)
+                ip = getattr(ip, "ipv4_mapped", None) or ip
                 allocator.assign_ip(str(ip), handle, attributes, node)
                 return [f"{ip}/{ip.max_prefixlen}"]
             return _auto_assign(allocator, handle, attributes, node, wish)
@@ -89,7 +90,7 @@ def _auto_assign(
 def _give_back(allocator: Allocator, handle: str, outcomes: Sequence[Assignment]) -> None:
     got = [Release(item.split("/")[0], handle) for outcome in outcomes for item in outcome.addresses]
     if got:
-        allocator.release_ips(got)
+        allocator.release_ips(got, unused=True)
 
 
 def _cidrs(allocator: Allocator, wanted: Sequence[str], version: int) -> list[str]:
@@ -112,14 +113,17 @@ def _cidrs(allocator: Allocator, wanted: Sequence[str], version: int) -> list[st
     return found
 
 
-def release(call: Invocation) -> None:
-    """Gives back everything that this container holds; nothing held is success. Raises CNIError."""
+def release(call: Invocation, *, unused: bool = False) -> None:
+    """Gives back everything that this container holds; nothing held is success. Raises CNIError.
+
+    ``unused``: no container ever had them, so that they need no rest.
+    """
     config, arguments, allocator = call.config, call.arguments, call.allocator
     old = f"{arguments.namespace}.{arguments.pod}" if arguments.is_kubernetes else arguments.container_id
     with call.stores.host_lock(config.ipam_lock_file):
         for handle in (handle_of(config, arguments), old):
             try:
-                allocator.release_by_handle(handle)
+                allocator.release_by_handle(handle, unused=unused)
             except NotFound:
                 log.log(
                     logging.WARNING if handle != old else logging.DEBUG,
@@ -130,6 +134,24 @@ def release(call: Invocation) -> None:
                 raise CNIError(str(error)) from error
             except DatastoreError as error:
                 raise CNIError.of(error) from error
+
+
+def release_of_pod(call: Invocation, networks: Sequence[str]) -> None:
+    """Gives back what the pod has from its container before, so that this one can have it. Raises CNIError."""
+    allocator, pod = call.allocator, (call.arguments.namespace, call.arguments.pod)
+    try:
+        for network in networks:
+            address = network.split("/")[0]
+            try:
+                holder = allocator.assignment_attributes(address)
+            except NotAllocated:
+                continue
+            if (holder.attributes.get("namespace"), holder.attributes.get("pod")) == pod:
+                allocator.release_ips([Release(address, holder.handle, holder.sequence_number)])
+    except IPAMError as error:
+        raise CNIError(f"failed to release ipAddrs: {error}") from error
+    except DatastoreError as error:
+        raise CNIError.of(error, "failed to release ipAddrs: ") from error
 
 
 def _timestamp() -> str:

@@ -101,11 +101,12 @@ class OneCall:
         try:
             return open_client(from_environment(environ), environ)
         except Invalid as error:
-            raise CNIError(f"error creating calico client: {error}") from error
+            raise CNIError(str(error)) from error
 
-    def kubernetes(self, call: Invocation) -> Rest:
-        environ = {**netconf.environment_of(call.config, call.environ), "DATASTORE_TYPE": "kubernetes"}
+    def kubernetes(self, call: Invocation, environ: Mapping[str, str] | None = None) -> Rest:
+        """``environ``: what the configuration makes of the call's, with paths as this process sees them."""
+        environ = environ or netconf.environment_of(call.config, call.environ)
         try:
-            return Rest(kubernetes_access(from_environment(environ), environ))
+            return Rest(kubernetes_access(netconf.kubernetes_of(call.config, environ), environ))
         except Invalid as error:
             raise CNIError(f"error creating Kubernetes client: {error}") from error

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pycalico.cni import addresses, collection, entry, netconf, readiness, result
+from pycalico.cni import addresses, cniargs, collection, entry, netconf, readiness, result
 from pycalico.cni.invocation import Invocation
 
 #: Where host-local keeps the addresses of the network that Calico's manifests name so.
@@ -15,17 +15,19 @@ _HOST_LOCAL = Path("/var/lib/cni/networks/k8s-pod-network")
 
 def add(call: Invocation) -> dict[str, Any]:
     """Assigns addresses; they carry their block's prefix length. Raises CNIError."""
+    cniargs.check_known(call.environ, assigns=True)
     readiness.await_nodename(call.config)
     node = netconf.node_name(call.config)
     if call.is_repeated:
         addresses.release(call)
     wish = addresses.wish_of(call.config, call.arguments)
     assigned = addresses.assign(call, node, wish)
-    return result.render(call.config.cniVersion, assigned)
+    return result.render(call.config.cniVersion or "0.1.0", assigned)
 
 
 def delete(call: Invocation) -> None:
     """Gives back whatever the container holds. Raises CNIError."""
+    cniargs.check_known(call.environ, assigns=False)
     addresses.release(call)
 
 

@@ -20,7 +20,11 @@ from pycalico.kernel.requests import Channel, Request
 
 _HOST_MAC = "ee:ee:ee:ee:ee:ee"
 _GATEWAY = "169.254.1.1"
-_MAC = re.compile(r"^([0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}$")
+#: As Go takes them; the kernel looks at the first six bytes.
+_MAC = re.compile(
+    r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}(([:-][0-9a-fA-F]{2}){2})?|([0-9a-fA-F]{4}\.){2,3}[0-9a-fA-F]{4}"
+)
+_MAC_DIGITS = 12
 _LINK_LOCAL_S, _LINK_LOCAL_STEP_S = 0.5, 0.005
 _UNLISTED_STEP_S = 0.001
 _ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
@@ -28,7 +32,7 @@ _HOST_LENGTH = {4: 32, 6: 128}
 
 
 class Pair(msgspec.Struct):
-    """What is to be made. ``routes`` are destinations inside the pod, per family the default route when empty."""
+    """What is to be made. ``routes`` are destinations inside the pod, the default routes when empty."""
 
     host: str
     ifname: str
@@ -36,7 +40,7 @@ class Pair(msgspec.Struct):
     addresses: list[str]
     mtu: int = 0
     queues: int = 1
-    mac: str = ""
+    mac: str | None = None
     forwarding: bool = False
     routes: Sequence[str] = ()
 
@@ -44,8 +48,7 @@ class Pair(msgspec.Struct):
         return [item for item in self.addresses if (":" in item) == (version == 6)]
 
     def destinations(self, version: int) -> list[str]:
-        chosen = [item for item in self.routes if (":" in item) == (version == 6)]
-        return chosen or [_ANYWHERE[version]]
+        return [item for item in self.routes or _ANYWHERE.values() if (":" in item) == (version == 6)]
 
 
 def check_netns(path: str, shown: str) -> None:
@@ -109,8 +112,8 @@ def _connect(pair: Pair, host: Channel, pod: Channel) -> str:
     with inside(pair.netns):
         _pod_sysctls(pair)
     pod.do([linkrequests.set_up(inner)])
-    if pair.mac:
-        pod.do([_mac_request(pair, inner)])
+    if pair.mac is not None:
+        _set_mac(pod, inner, pair.mac)
     pod.do(_pod_requests(pair, inner))
     if pair.of_family(6):
         gateway = _link_local(outer)
@@ -133,14 +136,18 @@ def _index(channel: Channel, name: str) -> int:
     return found.index
 
 
-def _mac_request(pair: Pair, index: int) -> Request:
+def _set_mac(pod: Channel, index: int, mac: str) -> None:
     """Looked at this late since upstream, too, has made the links by then (recorded): DEL finds them."""
-    if not _MAC.match(pair.mac):
-        raise CNIError(
-            f"failed to parse MAC address {pair.mac} provided via cni.projectcalico.org/hwAddr: "
-            f"address {pair.mac}: invalid MAC address"
-        )
-    return linkrequests.set_mac(index, pair.mac)
+    asked = "via cni.projectcalico.org/hwAddr"
+    if not _MAC.fullmatch(mac):
+        why = f"address {mac}: invalid MAC address" if mac else "invalid MAC address"
+        raise CNIError(f"failed to parse MAC address {mac} provided {asked}: {why}")
+    digits = re.sub(r"[^0-9a-fA-F]", "", mac)[:_MAC_DIGITS]
+    try:
+        pod.do([linkrequests.set_mac(index, ":".join(re.findall("..", digits)))])
+    except OSError as error:
+        why = os.strerror(error.errno).lower() if error.errno else _reason(error)
+        raise CNIError(f"failed to set container veth MAC to {mac} as requested {asked}: {why}") from error
 
 
 def _pod_requests(pair: Pair, index: int) -> list[Request]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from pycalico.cni import cniargs, conftypes
 from pycalico.cni.errors import (
     BAD_VARIABLES,
     DECODING_FAILURE,
@@ -16,13 +17,14 @@ from pycalico.cni.errors import (
     INVALID_CONFIG,
     CNIError,
 )
+from pycalico.datastore.config import KUBERNETES, DatastoreConfig, from_environment
 
 #: What the plugins answer to VERSION, as upstream's do.
 SUPPORTED_VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0")
 #: Accepted too: it has STATUS and GC.
 SPEC_VERSION = "1.1.0"
-_NAME = re.compile(r"^[a-zA-Z0-9_.\-]+$")
-_CONTAINER_ID = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.\-]*$")
+#: Of networks and of containers.
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 _IFNAME_MOST = 15
 _NODENAME_FILE = "/var/lib/calico/nodename"
 
@@ -56,7 +58,7 @@ class NetConf(msgspec.Struct):
 
     name: str = ""
     type: str = ""
-    cniVersion: str = "0.2.0"  # noqa: N815 - the wire's name
+    cniVersion: str = ""  # noqa: N815 - the wire's name
     log_level: str = "info"
     log_file_path: str = ""
     log_file_max_size: int = 100
@@ -85,11 +87,24 @@ class NetConf(msgspec.Struct):
     policy_setup_timeout_seconds: int = 0
     endpoint_status_dir: str = "/var/run/calico/endpoint-status"
     ipam_lock_file: str = "/var/run/calico/ipam.lock"
-    prevResult: dict[str, Any] | None = None  # noqa: N815 - the wire's name
+    args: dict[str, Any] = {}
 
     @property
     def ipam_type(self) -> str:
         return str(self.ipam.get("type", ""))
+
+    @property
+    def mesos_labels(self) -> dict[str, str]:
+        """What Mesos says of the container, as label keys and values may be."""
+        found = self.args.get("org.apache.mesos", {}).get("network_info", {}).get("labels", {})
+        pairs = [(item.get("key", ""), item.get("value", "")) for item in found.get("labels", [])]
+        return {_label(key): _label(value) for key, value in pairs}
+
+
+def _label(text: str) -> str:
+    """Mesos takes any text; a label takes less. Sanitized as upstream does."""
+    text = re.sub(r"[^-_.a-zA-Z0-9]+", "-", text.replace("/", "."))
+    return re.sub(r"[.-]*[.][.-]*", ".", text).strip(".-")
 
 
 class Arguments(msgspec.Struct):
@@ -103,6 +118,7 @@ class Arguments(msgspec.Struct):
     namespace: str = ""
     pod: str = ""
     ip: str = ""
+    test_namespace: str = "default"
 
     @property
     def is_kubernetes(self) -> bool:
@@ -111,28 +127,42 @@ class Arguments(msgspec.Struct):
 
 def parse_config(data: bytes) -> NetConf:
     """Raises CNIError with the codes that runtimes expect."""
-    text = data.decode(errors="replace")
+    raw = _frame(data)
     try:
-        config = msgspec.json.decode(data, type=NetConf)
-    except msgspec.ValidationError as error:
-        raise CNIError(f"failed to load netconf: {error}", DECODING_FAILURE) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        from pycalico.base import jsonerror  # noqa: PLC0415 - texts that parse do without
+        config = msgspec.convert(conftypes.folded(raw), NetConf)
+    except (conftypes.Misfit, msgspec.ValidationError) as error:
+        raise CNIError(f"failed to load netconf: {error}") from error
+    blank = NetConf()
+    for name in ("nodename_file", "ipam_lock_file", "endpoint_status_dir"):
+        if not getattr(config, name):
+            setattr(config, name, getattr(blank, name))
+    config.num_queues = max(config.num_queues, 1)
+    return config
 
-        reason = jsonerror.flaw(text) or str(error)
-        raise CNIError(f"error unmarshall network config: {reason}", DECODING_FAILURE) from error
-    if config.cniVersion not in (*SUPPORTED_VERSIONS, SPEC_VERSION):
-        supported = " ".join(f'"{version}"' for version in SUPPORTED_VERSIONS)
+
+def _frame(data: bytes) -> Any:
+    """The JSON, after what the CNI library looks at: name, then version. Raises CNIError with its codes."""
+    try:
+        raw = conftypes.parsed(data)
+        name = conftypes.string_of(raw, "name")
+    except conftypes.Misfit as error:
+        raise CNIError(f"error unmarshall network config: {error}", DECODING_FAILURE) from error
+    if not name:
+        raise CNIError("missing network name", INVALID_CONFIG)
+    if not _NAME.fullmatch(name):
+        raise CNIError("invalid characters found in network name", INVALID_CONFIG, name)
+    try:
+        version = conftypes.string_of(raw, "cniVersion")
+    except conftypes.Misfit as error:
+        raise CNIError(f"decoding version from network config: {error}", DECODING_FAILURE) from error
+    if version and version not in (*SUPPORTED_VERSIONS, SPEC_VERSION):
+        supported = " ".join(f'"{known}"' for known in SUPPORTED_VERSIONS)
         raise CNIError(
             "incompatible CNI versions",
             INCOMPATIBLE_VERSION,
-            f'config is "{config.cniVersion}", plugin supports [{supported}]',
+            f'config is "{version}", plugin supports [{supported}]',
         )
-    if not config.name:
-        raise CNIError("missing network name", INVALID_CONFIG)
-    if not _NAME.match(config.name):
-        raise CNIError("invalid characters found in network name", INVALID_CONFIG, config.name)
-    return config
+    return raw
 
 
 _NEEDED = {
@@ -153,11 +183,11 @@ def parse_arguments(environ: Mapping[str, str]) -> Arguments:
     if missing:
         raise CNIError(f"required env variables [{','.join(missing)}] missing", BAD_VARIABLES)
     container_id, ifname = environ.get("CNI_CONTAINERID", ""), environ.get("CNI_IFNAME", "")
-    if container_id and not _CONTAINER_ID.match(container_id):
+    if container_id and not _NAME.fullmatch(container_id):
         raise CNIError("invalid characters in containerID", BAD_VARIABLES, container_id)
     if ifname:
         _check_ifname(ifname)
-    extra = _pairs(environ.get("CNI_ARGS", ""))
+    extra = cniargs.parse(environ.get("CNI_ARGS", ""))
     return Arguments(
         command=command,
         container_id=container_id,
@@ -167,6 +197,7 @@ def parse_arguments(environ: Mapping[str, str]) -> Arguments:
         namespace=extra.get("K8S_POD_NAMESPACE", ""),
         pod=extra.get("K8S_POD_NAME", ""),
         ip=extra.get("IP", ""),
+        test_namespace=extra.get("CNI_TEST_NAMESPACE") or "default",
     )
 
 
@@ -181,24 +212,16 @@ def _check_ifname(name: str) -> None:
         raise CNIError("interface name contains / or : or whitespace characters", BAD_VARIABLES)
 
 
-def _pairs(text: str) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for item in filter(None, text.split(";")):
-        key, mark, value = item.partition("=")
-        if not mark:
-            raise CNIError(f'ARGS: invalid pair "{item}"', BAD_VARIABLES)
-        pairs[key] = value
-    return pairs
-
-
 def node_name(config: NetConf) -> str:
     """This node's name: from the conflist, the file that calico-node writes, or the machine."""
     if config.nodename:
         return config.nodename
     try:
-        return Path(config.nodename_file).read_text()
+        name = Path(config.nodename_file).read_text()
     except FileNotFoundError:
-        pass
+        name = ""
+    if name:
+        return name
     if config.hostname:
         return config.hostname
     import socket  # noqa: PLC0415 - the last resort only
@@ -219,6 +242,22 @@ def environment_of(config: NetConf, environ: Mapping[str, str]) -> dict[str, str
         "ETCD_CERT_FILE": config.etcd_cert_file,
         "ETCD_CA_CERT_FILE": config.etcd_ca_cert_file,
         "KUBECONFIG": config.kubernetes.kubeconfig,
-        "K8S_API_ENDPOINT": config.kubernetes.k8s_api_root or config.policy.k8s_api_root,
+        "K8S_API_ENDPOINT": config.kubernetes.k8s_api_root,
     }
     return {**environ, **{name: value for name, value in values.items() if value}}
+
+
+def kubernetes_of(config: NetConf, environ: Mapping[str, str]) -> DatastoreConfig:
+    """The API server where the datastore is another: ``policy`` may say who the plugin is to it. Raises Invalid.
+
+    ``environ`` is what `environment_of` made.
+    """
+    found = from_environment({**environ, "DATASTORE_TYPE": KUBERNETES})
+    policy = config.policy
+    # Old conflists name the root together with the version.
+    found.k8s_api_endpoint = found.k8s_api_endpoint or policy.k8s_api_root.split("/api/", maxsplit=1)[0]
+    found.k8s_api_token = policy.k8s_auth_token
+    found.k8s_cert_file = policy.k8s_client_certificate or found.k8s_cert_file
+    found.k8s_key_file = policy.k8s_client_key or found.k8s_key_file
+    found.k8s_ca_file = policy.k8s_certificate_authority or found.k8s_ca_file
+    return found

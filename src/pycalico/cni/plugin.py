@@ -14,7 +14,6 @@ from pycalico.api.meta import Key, ObjectMeta
 from pycalico.api.rule import EntityRule, Rule
 from pycalico.api.v3.clusterinformation import ClusterInformation
 from pycalico.api.v3.ippool import IPPool
-from pycalico.api.v3.node import Node
 from pycalico.api.v3.profile import Profile, ProfileSpec
 from pycalico.api.v3.workloadendpoint import IPNAT, WorkloadEndpoint, WorkloadEndpointSpec
 from pycalico.cni import (
@@ -37,7 +36,8 @@ from pycalico.cni.invocation import HasRest, Invocation
 from pycalico.cni.netconf import NetConf
 from pycalico.datastore.client import Client
 from pycalico.datastore.errors import AlreadyExists, Conflict, DatastoreError, Invalid, NotFound
-from pycalico.datastore.kubernetes.core import Pod
+from pycalico.datastore.kubernetes import core
+from pycalico.datastore.kubernetes.rest import StatusError, path_of
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ _CONTAINER_NAME = 11
 def add(invocation: Invocation) -> dict[str, Any]:
     """Gives the container its interface and addresses; returns the CNI result. Raises CNIError."""
     call, config, arguments = Call(invocation), invocation.config, invocation.arguments
+    _check_client(invocation)
     readiness.await_datastore(invocation, readiness.ADD_PATIENCE_S)
     readiness.await_gates(config)
     if config.mtu == 0:
@@ -66,9 +67,18 @@ def add(invocation: Invocation) -> dict[str, Any]:
     return call.networked(existing)
 
 
+def _check_client(invocation: Invocation) -> None:
+    try:
+        _ = invocation.client
+    except CNIError as error:
+        raise CNIError(f"error creating calico client: {error}", error.code) from error
+
+
 def _check_dataplane(config: NetConf) -> None:
-    kind = config.dataplane_options.get("type", "")
-    if kind:
+    kind = config.dataplane_options.get("type")
+    if kind == "grpc" and "socket" not in config.dataplane_options:
+        raise CNIError("GRPC dataplane socket not configured")
+    if kind is not None:
         raise CNIError(f"Invalid dataplane type: {kind}")
 
 
@@ -81,15 +91,11 @@ class Call:
         self.invocation, self.config, self.arguments = invocation, config, arguments
         self.node = netconf.node_name(config)
         self.orchestrator = "k8s" if arguments.is_kubernetes else "cni"
-        self.namespace = (
-            arguments.namespace
-            if arguments.is_kubernetes
-            else invocation.environ.get("CNI_TEST_NAMESPACE", "default")
-        )
+        self.namespace = arguments.namespace if arguments.is_kubernetes else arguments.test_namespace
         self.workload = arguments.pod if arguments.is_kubernetes else arguments.container_id
-        self._core_pod: Pod | None = None
-        self._given_routes: list[dict[str, Any]] = []
-        """Of the result of another IPAM plugin."""
+        self._core_pod: core.Pod | None = None
+        self._given: dict[str, Any] = {}
+        """The result of another IPAM plugin."""
 
     @property
     def client(self) -> Client:
@@ -103,8 +109,9 @@ class Call:
         return names.workload_endpoint(self.node, self.orchestrator, self.workload, self.ifname())
 
     def ifname(self) -> str:
-        # In Kubernetes the endpoint is the pod's, whatever the runtime calls the interface.
-        return "eth0" if self.orchestrator == "k8s" else self.arguments.ifname
+        # Where the pod is the endpoint it has one name, whatever the runtime calls the interface.
+        pod_is_endpoint = self.orchestrator == "k8s" and isinstance(self.client, HasRest)
+        return "eth0" if pod_is_endpoint else self.arguments.ifname
 
     def existing_endpoint(self) -> WorkloadEndpoint | None:
         prefix = names.workload_endpoint(self.node, self.orchestrator, self.workload, "")
@@ -114,10 +121,21 @@ class Call:
                 self._core_pod = entry.find_pod(self.client.rest, self.namespace, self.workload)
                 found = entry.present_endpoint(self._core_pod) if self._core_pod is not None else None
                 return found if found is not None and found.metadata.name.startswith(prefix) else None
+            if isinstance(self.client, HasRest):
+                raise CNIError(
+                    "resource does not exist: WorkloadEndpoint with error: malformed WorkloadEndpoint name - "
+                    "unable to determine Pod name"
+                )
             listed = self.client.list(WorkloadEndpoint, self.namespace, name_prefix=prefix).items
         except DatastoreError as error:
             raise CNIError.of(error, "error listing endpoints: ") from error
-        return listed[0] if listed else None
+        # The prefix is that of "a-b" too where the workload is "a".
+        mine = (found for found in listed if self._is_mine(found.spec))
+        return next(mine, None)
+
+    def _is_mine(self, found: WorkloadEndpointSpec) -> bool:
+        workload = found.pod if self.arguments.is_kubernetes else found.workload or found.container_id
+        return workload == self.workload
 
     def joined(self, endpoint: WorkloadEndpoint) -> dict[str, Any]:
         """An orchestrator's second network for a container: its endpoint takes on the network's profile."""
@@ -125,28 +143,34 @@ class Call:
             endpoint.spec.profiles.append(self.config.name)
             self._ensure_profile()
             self.client.update(endpoint)
-        return result.render(self.config.cniVersion, endpoint.spec.ip_networks, endpoint.spec.interface_name)
+        return result.render(self._version(), endpoint.spec.ip_networks, endpoint.spec.interface_name)
+
+    def _version(self) -> str:
+        return self.config.cniVersion or "0.2.0"
 
     def networked(self, existing: WorkloadEndpoint | None) -> dict[str, Any]:
-        """The address first, then the interface, then the endpoint; an address does not outlive a failure."""
+        """The address first, then the interface, then the endpoint; an address does not outlive a failure.
+
+        What upstream looks at after it has made the interface is looked at then here too: its DEL removes it.
+        """
         arguments, config = self.arguments, self.config
         pod, wishes = self._pod(), podwishes.PodWishes()
         if pod is not None and config.policy.type == "k8s":
             wishes = podwishes.parse(pod.annotations, self._namespace_annotations(), config)
-            self._check_floating(wishes.floating_ips)
-        elif arguments.is_kubernetes is False and config.policy.type == "k8s":
-            raise CNIError("policy type k8s needs K8S_POD_NAME and K8S_POD_NAMESPACE in CNI_ARGS")
+            # What makes no endpoint gets no address either.
+            self._endpoint([], (), existing)
         if self.invocation.is_repeated:
-            self._release(wishes)
+            self._release(wishes, unused=False)
         assigned = self._addresses(wishes, existing)
+        written = True
         try:
-            endpoint = self._endpoint(assigned, wishes)
+            endpoint = self._endpoint(assigned, (), existing)
             pair = links.Pair(
                 host=endpoint.spec.interface_name,
                 ifname=arguments.ifname,
                 netns=self.invocation.netns,
                 addresses=assigned,
-                mtu=config.mtu,
+                mtu=max(config.mtu, 0),
                 queues=config.num_queues,
                 mac=wishes.mac,
                 forwarding=config.container_settings.allow_ip_forwarding,
@@ -154,11 +178,17 @@ class Call:
             )
             links.check_netns(self.invocation.netns, arguments.netns)
             endpoint.spec.mac = links.connect(pair)
+            if wishes.floating_ips:
+                floating = podwishes.floating(wishes.floating_ips, config)
+                self._check_floating(floating)
+                endpoint = self._endpoint(assigned, floating, existing, endpoint.spec.mac)
+            written = False
+            self._write(endpoint, existing)
+            written = True
             if not config.policy.type:
                 self._ensure_profile()
-            self._write(endpoint, existing)
         except (CNIError, DatastoreError):
-            self._release(wishes)
+            self._undo(wishes, unwritten=not written)
             raise
         if config.policy_setup_timeout_seconds:
             workload = f"{self.namespace}/{self.workload}" if arguments.is_kubernetes else self.workload
@@ -166,7 +196,7 @@ class Call:
                 config.endpoint_status_dir, self.orchestrator, workload, self.ifname()
             )
             endpointwait.wait(path, config.policy_setup_timeout_seconds)
-        return result.render(config.cniVersion, assigned, endpoint.spec.interface_name, self._given_routes)
+        return result.render(self._version(), assigned, endpoint.spec.interface_name, self._given)
 
     def _pod(self) -> ObjectMeta | None:
         """The pod's metadata; None outside Kubernetes. Raises CNIError when there is no such pod."""
@@ -177,7 +207,12 @@ class Call:
             try:
                 self._core_pod = entry.read_pod(self._rest, self.namespace, self.workload)
             except DatastoreError as error:
+                if isinstance(error, StatusError) and self.config.policy.type == "k8s":
+                    # A namespace that is not there is the better reason.
+                    self._namespace_annotations()
                 raise CNIError.of(error) from error
+        if not self._core_pod.spec.node_name:
+            raise CNIError("error with field node (field should be assigned)")
         return self._core_pod.metadata
 
     def _check_floating(self, wanted: Sequence[str]) -> None:
@@ -207,9 +242,13 @@ class Call:
         if wishes.no_ipam:
             return [_single(item) for item in wishes.addresses]
         if not self.uses_calico_ipam:
+            self._routes()
             given = self._delegate("ADD")
-            self._given_routes = given.get("routes") or []
-            return [_single(item) for item in result.addresses_of(given)]
+            found = result.addresses_of(given)
+            if not found:
+                raise CNIError("IPAM plugin returned missing IP config")
+            self._given = given
+            return [_single(item) for item in found]
         wish = addresses.wish_of(self.config, self.arguments)
         if wishes.ipv4_pools is not None:
             wish.ipv4_pools = wishes.ipv4_pools
@@ -221,7 +260,7 @@ class Call:
                 raise CNIError("IPAM plugin returned missing IP config")
             return [_single(item) for item in found]
         if existing is not None:
-            addresses.release(self.invocation)
+            addresses.release_of_pod(self.invocation, existing.spec.ip_networks)
         assigned: list[str] = []
         for address in wishes.addresses:
             wish.address = address
@@ -232,13 +271,22 @@ class Call:
                 raise CNIError(f"error getting IP from IPAM: {error}") from error
         return assigned
 
-    def _release(self, wishes: podwishes.PodWishes | None = None) -> None:
+    def _undo(self, wishes: podwishes.PodWishes, *, unwritten: bool) -> None:
+        """Takes addresses back after a failure, and the interface of an endpoint that could not be written."""
+        if unwritten:
+            try:
+                links.disconnect(self.invocation.netns, self.arguments.ifname)
+            except CNIError as error:
+                log.warning("the interface of %s stays: %s", self.workload, error)
+        self._release(wishes)
+
+    def _release(self, wishes: podwishes.PodWishes, *, unused: bool = True) -> None:
         """Gives the addresses back after a failure; what goes wrong here must not hide the first error."""
-        if wishes is not None and wishes.no_ipam:
+        if wishes.no_ipam:
             return
         try:
             if self.uses_calico_ipam:
-                addresses.release(self.invocation)
+                addresses.release(self.invocation, unused=unused)
             else:
                 self._delegate("DEL")
         except (CNIError, DatastoreError) as error:
@@ -246,7 +294,7 @@ class Call:
 
     def _delegate(self, command: str) -> dict[str, Any]:
         conf = dict(self.invocation.raw)
-        if self.config.ipam_type == "host-local":
+        if self.config.ipam_type == "host-local" and self.arguments.is_kubernetes:
             if command == "DEL":
                 conf["ipam"] = hostlocal.emptied(self.config.ipam)
             else:
@@ -258,37 +306,50 @@ class Call:
     def _pod_cidrs(self) -> list[str]:
         node = self.config.kubernetes.node_name or self.node
         try:
-            return self.client.get(Node, node).status.pod_cidrs
+            spec = entry.kubernetes(self.invocation).get(path_of("v1", "nodes", "", node), core.Node).spec
         except DatastoreError as error:
             raise CNIError.of(error) from error
+        return spec.pod_cidrs or [cidr for cidr in (spec.pod_cidr,) if cidr]
 
     def _routes(self) -> list[str]:
-        if self.config.ipam_type != "host-local":
+        if self.config.ipam_type != "host-local" or not self.arguments.is_kubernetes:
             return []
-        own = [item["dst"] for item in self.config.ipam.get("routes") or [] if item.get("dst")]
+        own = hostlocal.routes(self.config.ipam)
         if own and self.config.include_default_routes:
-            return [*own, "0.0.0.0/0", "::/0"]
+            return ["0.0.0.0/0", "::/0", *own]
         return own
 
-    def _endpoint(self, assigned: list[str], wishes: podwishes.PodWishes) -> WorkloadEndpoint:
+    def _endpoint(
+        self,
+        assigned: list[str],
+        floating: Sequence[str],
+        existing: WorkloadEndpoint | None,
+        mac: str = "",
+    ) -> WorkloadEndpoint:
         arguments = self.arguments
         if self._core_pod is not None:
             endpoint = entry.endpoint_of(self._core_pod, self.node, self.config.policy.type)
             if not self.config.policy.type:
                 endpoint.spec.profiles = [self.config.name]
+            endpoint.metadata.name, endpoint.spec.endpoint = self.endpoint_name(), self.ifname()
+            if existing is not None:
+                endpoint.metadata.name, endpoint.spec.endpoint = (
+                    existing.metadata.name,
+                    existing.spec.endpoint,
+                )
         else:
             endpoint = WorkloadEndpoint(
                 metadata=ObjectMeta(
                     name=self.endpoint_name(),
                     namespace=self.namespace,
                     labels={
+                        **self.config.mesos_labels,
                         "projectcalico.org/namespace": self.namespace,
                         "projectcalico.org/orchestrator": self.orchestrator,
                     },
                 ),
                 spec=WorkloadEndpointSpec(
                     orchestrator=self.orchestrator,
-                    workload=self.workload,
                     node=self.node,
                     endpoint=arguments.ifname,
                     profiles=[self.config.name],
@@ -297,11 +358,12 @@ class Call:
             )
         endpoint.spec.container_id = arguments.container_id
         endpoint.spec.ip_networks = assigned
-        if wishes.floating_ips:
+        endpoint.spec.mac = mac
+        if floating:
             own = {":" in item: item.split("/")[0] for item in assigned}
             endpoint.spec.ip_nats = [
                 IPNAT(internal_ip=own[":" in item], external_ip=item)
-                for item in wishes.floating_ips
+                for item in floating
                 if (":" in item) in own
             ]
         return endpoint
@@ -352,11 +414,15 @@ def _single(address: str) -> str:
 
 def _mtu_from_file() -> int:
     try:
-        return int(_MTU_FILE.read_text().strip() or 0)
+        text = _MTU_FILE.read_text().strip()
     except FileNotFoundError:
         return 0
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise CNIError(f"failed to read MTU file: {error}") from error
+    try:
+        return int(text or 0)
+    except ValueError:
+        raise CNIError(f'failed to read MTU file: strconv.Atoi: parsing "{text}": invalid syntax') from None
 
 
 # ---- DEL ----------------------------------------------------------------------------------------------------

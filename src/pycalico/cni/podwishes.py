@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 
 import msgspec
 
+from pycalico.cni import conftypes
 from pycalico.cni.errors import CNIError
 from pycalico.cni.netconf import NetConf
 
@@ -20,48 +20,54 @@ HW_ADDR = _PREFIX + "hwAddr"
 
 
 class PodWishes(msgspec.Struct):
-    """``addresses`` are single addresses, with ``no_ipam`` telling whether IPAM is to know of them."""
+    """``addresses`` are single addresses, with ``no_ipam`` telling whether IPAM is to know of them.
+
+    ``floating_ips`` and ``mac`` are as they were written.
+    """
 
     ipv4_pools: list[str] | None = None
     ipv6_pools: list[str] | None = None
     addresses: list[str] = []
     no_ipam: bool = False
-    floating_ips: list[str] = []
-    mac: str = ""
+    floating_ips: str = ""
+    mac: str | None = None
 
 
 def parse(pod: Mapping[str, str], namespace: Mapping[str, str], config: NetConf) -> PodWishes:
     """Raises CNIError with upstream's texts when a wish is malformed, contradictory or not enabled."""
+    wishes = PodWishes(mac=pod.get(HW_ADDR), floating_ips=pod.get(FLOATING_IPS, ""))
+    if config.ipam_type == "calico-ipam":
+        for name, field in ((IPV4_POOLS, "ipv4_pools"), (IPV6_POOLS, "ipv6_pools")):
+            text = pod.get(name) or namespace.get(name)
+            if text:
+                setattr(wishes, field, _strings(text))
     with_ipam, without = pod.get(IP_ADDRS), pod.get(IP_ADDRS_NO_IPAM)
-    if with_ipam is not None and without is not None:
+    if with_ipam and without:
         raise CNIError("can't have both annotations: 'ipAddrs' and 'ipAddrsNoIpam' in use at the same time")
-    wishes = PodWishes(mac=pod.get(HW_ADDR, ""))
-    for name, field in ((IPV4_POOLS, "ipv4_pools"), (IPV6_POOLS, "ipv6_pools")):
-        text = pod.get(name) or namespace.get(name)
-        if text:
-            setattr(wishes, field, _strings(text))
-    if without is not None:
+    if (with_ipam or without) and config.ipam_type != "calico-ipam":
+        wish = "ipAddrs" if with_ipam else "ipAddrsNoIpam"
+        raise CNIError(f"{wish} is not compatible with configured IPAM: {config.ipam_type}")
+    if without:
         if not config.feature_control.ip_addrs_no_ipam:
             raise CNIError("requested feature is not enabled: ip_addrs_no_ipam")
         wishes.addresses, wishes.no_ipam = _addresses(without, IP_ADDRS_NO_IPAM), True
-    elif with_ipam is not None:
-        if config.ipam_type != "calico-ipam":
-            raise CNIError(f"ipAddrs is not compatible with configured IPAM: {config.ipam_type}")
+    elif with_ipam:
         wishes.addresses = _addresses(with_ipam, IP_ADDRS)
-    if pod.get(FLOATING_IPS):
-        if not config.feature_control.floating_ips:
-            raise CNIError("requested feature is not enabled: floating_ips")
-        wishes.floating_ips = _list(pod[FLOATING_IPS])
     return wishes
+
+
+def floating(text: str, config: NetConf) -> list[str]:
+    """Raises CNIError when they are malformed or not enabled."""
+    if not config.feature_control.floating_ips:
+        raise CNIError("requested feature is not enabled: floating_ips")
+    return _list(text)
 
 
 def _strings(text: str) -> list[str]:
     try:
-        return msgspec.json.decode(text, type=list[str])
-    except msgspec.DecodeError as error:
-        from pycalico.base import jsonerror  # noqa: PLC0415 - texts that parse do without
-
-        raise CNIError(jsonerror.flaw(text) or str(error)) from error
+        return conftypes.strings(text)
+    except conftypes.Misfit as error:
+        raise CNIError(str(error)) from error
 
 
 def _list(text: str) -> list[str]:
@@ -78,12 +84,15 @@ def _addresses(text: str, annotation: str) -> list[str]:
         raise CNIError(f'failed to parse IPs {text} for annotation "{annotation}": {error}') from error
     if not found:
         raise CNIError(f'annotation "{annotation}" specified but empty')
+    from pycalico.api.validate import values  # noqa: PLC0415 - few pods ask for addresses
+
+    addresses = []
     for item in found:
-        try:
-            ipaddress.ip_address(item)
-        except ValueError:
-            raise CNIError(f"invalid IP format: {item}") from None
+        address = values.address(item)
+        if address is None:
+            raise CNIError(f"invalid IP format: {item}")
+        addresses.append(address)
     for version in (4, 6):
-        if sum(ipaddress.ip_address(item).version == version for item in found) > 1:
+        if sum(address.version == version for address in addresses) > 1:
             raise CNIError(f'cannot have more than one IPv{version} address for "{annotation}" annotation')
-    return found
+    return [str(address) for address in addresses]

@@ -92,14 +92,19 @@ def await_gates(config: NetConf) -> None:
     """``readiness_gates``: URLs that have to answer with 2xx or 3xx. Raises CNIError."""
     for url in config.readiness_gates:
         if not url.startswith(("http://", "https://")):
-            raise CNIError(
-                f'invalid URL set for ReadinessGates:{url} Error:parse "{url}": invalid URI for request'
-            )
+            raise CNIError(f'invalid URL set for ReadinessGates:{url} Error:parse "{url}": {_flaw(url)}')
         deadline = time.monotonic() + _GATE_S
         while not _answers(url):
             if time.monotonic() + _GATE_EVERY_S > deadline:
                 raise CNIError(f"context deadline exceeded: {url} is not ready", TRY_AGAIN)
             time.sleep(_GATE_EVERY_S)
+
+
+def _flaw(url: str) -> str:
+    """What Go says is wrong with it."""
+    if not url:
+        return "empty url"
+    return "missing protocol scheme" if url.startswith(":") else "invalid URI for request"
 
 
 def _answers(url: str) -> bool:

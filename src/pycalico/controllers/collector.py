@@ -7,6 +7,7 @@ sequence number that were examined: an address that was given away again meanwhi
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -22,6 +23,8 @@ from pycalico.ipam.errors import IPAMError
 log = logging.getLogger(__name__)
 
 DRY_RUN = "dry run"
+#: How often blocks are looked at for addresses that have rested.
+_RESTS_EVERY_S = 15.0
 _FIRST_DELAY_S = 1.0
 _MOST_DELAY_S = 30.0
 
@@ -41,7 +44,7 @@ class Fresh(Protocol):
 class Collector:
     """``reclaimed`` is told of every address that was released (its block and node).
 
-    With ``dry_run`` everything is looked at and nothing is released.
+    With ``dry_run`` everything is looked at and nothing is released. ``wall`` is the clock that releases are dated by.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Collector:
         node_released: Callable[[str], None],
         stopping: Callable[[], bool] = lambda: False,
         dry_run: bool = False,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._view = view
         self._allocator = allocator
@@ -64,6 +68,8 @@ class Collector:
         self._node_released = node_released
         self._stopping = stopping
         self._dry_run = dry_run
+        self._wall = wall
+        self._rests_due_s = 0.0
         self._later: dict[str, tuple[float, Backoff]] = {}
 
     def collect(self, findings: Findings, now_s: float) -> bool:
@@ -74,6 +80,7 @@ class Collector:
         good = self._release_leaks(findings, now_s)
         if self._dry_run:
             return good
+        self._end_rests(now_s)
         self._release_empty_blocks(now_s)
         return self._release_nodes(findings, now_s) and good
 
@@ -153,6 +160,24 @@ class Collector:
         return True
 
     # ---- blocks ----
+
+    def _end_rests(self, now_s: float) -> None:
+        """Frees what has rested in blocks that nobody assigns from or releases to; those are free at once there."""
+        resting = [block for block in self._view.blocks.values() if block.rests_since_s is not None]
+        if not resting or now_s < self._rests_due_s:
+            return
+        self._rests_due_s = now_s + _RESTS_EVERY_S
+        rest_s = self._allocator.records.rest_s()
+        for block in resting:
+            if rest_s is None or self._stopping():
+                return
+            if block.rests_since_s is not None and block.rests_since_s + rest_s <= self._wall():
+                try:
+                    self._allocator.end_rests(str(block.network))
+                except Unavailable:
+                    raise
+                except (DatastoreError, IPAMError) as error:
+                    log.warning("addresses of block %s go on resting: %s", block.network, error)
 
     def _release_empty_blocks(self, now_s: float) -> None:
         for block in sorted(self._view.blocks.values(), key=lambda block: block.name):

@@ -6,20 +6,19 @@ import logging
 import queue
 import threading
 import time
-import uuid
 
 import msgspec
 
 from pycalico.api.meta import ObjectMeta
 from pycalico.datastore.errors import DatastoreError, Unauthorized
-from pycalico.datastore.kubernetes.rest import Rest, path_of
+from pycalico.datastore.kubernetes.events import Subject, warn
+from pycalico.datastore.kubernetes.rest import Rest
 
 log = logging.getLogger(__name__)
 
 _WAITING_MOST = 100
 #: The same complaint again is news after this long.
 _REPEAT_S = 3600.0
-_MESSAGE_MOST = 1000
 
 
 class _Complaint(msgspec.Struct, frozen=True):
@@ -47,7 +46,7 @@ class PolicyEvents:
             return
 
     def complain(self, meta: ObjectMeta, why: str) -> None:
-        complaint = _Complaint(meta.namespace, meta.name, meta.uid, why[:_MESSAGE_MOST])
+        complaint = _Complaint(meta.namespace, meta.name, meta.uid, why)
         now_s = time.monotonic()
         if now_s - self._told_s.get(complaint, -_REPEAT_S) < _REPEAT_S:
             return
@@ -61,35 +60,14 @@ class PolicyEvents:
 
     def _run(self) -> None:
         while (complaint := self._waiting.get()) is not None:
-            path = path_of("v1", "events", complaint.namespace)
+            subject = Subject(
+                "networking.k8s.io/v1", "NetworkPolicy", complaint.name, complaint.namespace, complaint.uid
+            )
             try:
-                self._rest.create(path, _event(complaint), dict)
+                warn(self._rest, subject, "NotConverted", complaint.why, component="calico-kube-controllers")
             except Unauthorized as error:
                 log.info("no events on policies: %s", error)
                 return
             except DatastoreError as error:
                 name = f"{complaint.namespace}/{complaint.name}"
                 log.warning("cannot put an event on NetworkPolicy %s: %s", name, error)
-
-
-def _event(complaint: _Complaint) -> dict[str, object]:
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"name": f"{complaint.name}.{uuid.uuid4().hex[:16]}", "namespace": complaint.namespace},
-        "involvedObject": {
-            "apiVersion": "networking.k8s.io/v1",
-            "kind": "NetworkPolicy",
-            "namespace": complaint.namespace,
-            "name": complaint.name,
-            "uid": complaint.uid,
-        },
-        "type": "Warning",
-        "reason": "NotConverted",
-        "message": complaint.why,
-        "source": {"component": "calico-kube-controllers"},
-        "firstTimestamp": now,
-        "lastTimestamp": now,
-        "count": 1,
-    }

@@ -92,7 +92,10 @@ class Allocation(msgspec.Struct, eq=False):
 
 
 class Block(msgspec.Struct, eq=False):
-    """``used`` counts addresses without a handle too; ``empty_since_s`` is monotonic."""
+    """``used`` counts addresses without a handle too, and those that rest; ``empty_since_s`` is monotonic.
+
+    ``rests_since_s`` is the Unix time of the longest rest of an address (see `ipam.block`); None when none rests.
+    """
 
     name: str
     network: Network
@@ -100,6 +103,7 @@ class Block(msgspec.Struct, eq=False):
     used: int
     allocations: dict[AllocationID, Allocation]
     empty_since_s: float | None = None
+    rests_since_s: float | None = None
 
 
 class IPAMView:
@@ -213,9 +217,8 @@ def _read(resource: IPAMBlock) -> Block:
     name, spec = resource.metadata.name, resource.spec
     network = blocks.network(spec)
     allocations: dict[AllocationID, Allocation] = {}
-    used = 0
+    used = sum(index is not None for index in spec.allocations)
     for ordinal, holder in blocks.allocated(spec):
-        used += 1
         # Without a handle nobody can prove whose it is, so it can never be released from here.
         if holder.handle is not None:
             found = Allocation(
@@ -224,4 +227,4 @@ def _read(resource: IPAMBlock) -> Block:
             allocations[found.id] = found
     # Only hosts can own a block here; other forms of affinity belong to later versions.
     owner = blocks.owner(spec) if (spec.affinity or "").startswith(blocks.HOST_PREFIX) else None
-    return Block(name, network, owner or None, used, allocations)
+    return Block(name, network, owner or None, used, allocations, rests_since_s=blocks.rests_since_s(spec))

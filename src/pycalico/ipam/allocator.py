@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pycalico.api import names
 from pycalico.api.meta import Key
-from pycalico.api.v3.ipam import IPAMBlockSpec, IPAMConfig, IPAMHandle
+from pycalico.api.v3.ipam import IPAMBlock, IPAMBlockSpec, IPAMConfig, IPAMHandle, IPAMHandleSpec
 from pycalico.datastore.client import Client
 from pycalico.datastore.errors import Conflict, NotFound
 from pycalico.ipam import block as blocks
@@ -37,6 +37,9 @@ from pycalico.ipam.records import Address, Records, cidr_of, tries
 from pycalico.ipam.sequence import Network
 
 log = logging.getLogger(__name__)
+
+#: Of a Kubernetes object.
+_LONGEST_NAME = 253
 
 
 class Allocator:
@@ -133,23 +136,51 @@ class Allocator:
 
     # ---- releasing -------------------------------------------------------------------------------------
 
-    def release_by_handle(self, handle: str) -> int:
-        """Frees every address of ``handle``; returns how many. Raises NotFound when there is no such handle."""
-        found = self.records.handle(handle)
+    def release_by_handle(self, handle: str, *, unused: bool = False) -> int:
+        """Frees every address of ``handle``; returns how many. Raises NotFound when there is no such handle.
+
+        Where the configuration lets released addresses rest, they do, unless they were ``unused``.
+        """
+        found = self.records.handle(handle) or self._unrecorded(handle)
         if found is None:
             raise NotFound(Key("IPAMHandle", "", handle))
+        rest = self._lets_rest(unused=unused)
         return sum(
-            self._release_handle(found, ipaddress.ip_network(cidr), count)
+            self._release_handle(found, ipaddress.ip_network(cidr), count, rest=rest)
             for cidr, count in list(found.spec.block.items())
         )
 
-    def _release_handle(self, holder: IPAMHandle, cidr: Network, claimed: int) -> int:
+    def _unrecorded(self, handle: str) -> IPAMHandle | None:
+        """What a handle holds that cannot have a record, since Kubernetes takes no object of such a name."""
+        name = handle.lower()
+        plain = name.replace("-", "").replace(".", "")
+        if self.records.client.transacts or (
+            len(name) <= _LONGEST_NAME
+            and plain.isascii()
+            and plain.isalnum()
+            and name[0].isalnum()
+            and name[-1].isalnum()
+        ):
+            return None
+        held: dict[str, int] = {}
+        for found in self.records.blocks():
+            mine = sum(
+                blocks.same_handle(holder.handle, handle) for _, holder in blocks.allocated(found.spec)
+            )
+            if mine:
+                held[found.spec.cidr] = mine
+        return IPAMHandle(spec=IPAMHandleSpec(handle_id=handle, block=held)) if held else None
+
+    def _lets_rest(self, *, unused: bool) -> bool:
+        return not unused and bool(self.records.rest_s())
+
+    def _release_handle(self, holder: IPAMHandle, cidr: Network, claimed: int, *, rest: bool) -> int:
         handle = holder.spec.handle_id or holder.metadata.name
         freed = 0
 
         def apply(spec: IPAMBlockSpec) -> Effect | None:
             nonlocal freed
-            freed = blocks.release_handle(spec, handle)
+            freed = blocks.release_handle(spec, handle, rest=rest)
             return {handle: -max(freed, claimed)} if freed else None
 
         # The handle as it was read is good for its first block only.
@@ -173,8 +204,8 @@ class Allocator:
             return freed
         raise TooManyConflicts
 
-    def release_ips(self, releases: Iterable[Release | str]) -> list[str]:
-        """Frees addresses; returns those that were not allocated.
+    def release_ips(self, releases: Iterable[Release | str], *, unused: bool = False) -> list[str]:
+        """Frees addresses; returns those that were not allocated. ``unused`` as in `release_by_handle`.
 
         Raises Conflict, with that block untouched, when a given handle or sequence number is not the holder's.
         """
@@ -192,20 +223,21 @@ class Allocator:
                 unallocated.append(item.address)
             else:
                 by_block.setdefault(home, []).append(item)
+        rest = self._lets_rest(unused=unused)
         for cidr, items in by_block.items():
-            unallocated += self._release_surely(cidr, items)
+            unallocated += self._release_surely(cidr, items, rest=rest)
         return unallocated
 
-    def _release_surely(self, cidr: Network, items: list[Release]) -> list[str]:
+    def _release_surely(self, cidr: Network, items: list[Release], *, rest: bool) -> list[str]:
         """Looks again where an old memory may be the reason that something is not there, or is another's."""
         try:
-            missing = self._release_from(cidr, items)
+            missing = self._release_from(cidr, items, rest=rest)
         except (Conflict, ReleaseConflict):
             if not self.records.look_anew():
                 raise
-            return self._release_from(cidr, items)
+            return self._release_from(cidr, items, rest=rest)
         if missing and self.records.look_anew():
-            return self._release_from(cidr, [item for item in items if item.address in missing])
+            return self._release_from(cidr, [item for item in items if item.address in missing], rest=rest)
         return missing
 
     def _block_of(self, ip: Address, pool: Pool | None, seen: Iterable[Network]) -> Network | None:
@@ -215,12 +247,12 @@ class Allocator:
         found = self.records.block_around(ip, pool.block_size if pool is not None else None)
         return cidr_of(found) if found is not None else None
 
-    def _release_from(self, cidr: Network, items: list[Release]) -> list[str]:
+    def _release_from(self, cidr: Network, items: list[Release], *, rest: bool) -> list[str]:
         missing: list[str] = []
 
         def apply(spec: IPAMBlockSpec) -> Effect | None:
             missing[:], ordinals = _matching(spec, items)
-            freed = blocks.release(spec, ordinals)
+            freed = blocks.release(spec, ordinals, rest=rest)
             return (
                 {handle: -count for handle, count in freed.items() if handle is not None} if freed else None
             )
@@ -233,6 +265,24 @@ class Allocator:
             if self._commits.commit(found, change):
                 self._tidy(change)
                 return missing
+        raise TooManyConflicts
+
+    def end_rests(self, cidr: str) -> bool:
+        """Frees the addresses of a block that have rested long enough, and the block if nobody needs it then.
+
+        They are free for whoever looks at the block in any case; this is for blocks that nobody looks at. False: none.
+        """
+        for _ in tries():
+            try:
+                found = self.records.client.get(IPAMBlock, names.block(cidr))
+            except NotFound:
+                return False
+            if not self.records.end_rests([found]):
+                return False
+            change = Change(lambda _: {})
+            if self._commits.commit(found, change):
+                self._tidy(change)
+                return True
         raise TooManyConflicts
 
     def _tidy(self, change: Change) -> None:

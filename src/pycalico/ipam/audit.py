@@ -33,12 +33,19 @@ class Use(msgspec.Struct, frozen=True):
     pod: str
     node: str
     container: str
+    uid: str = ""
+
+
+class Leak(Release):
+    """An address, and the node that it was assigned on."""
+
+    node: str = ""
 
 
 class Findings(msgspec.Struct):
     """``leaked``: recorded, and nobody has it. ``missing``: in use, not recorded. ``mistaken``: recorded for another."""
 
-    leaked: list[Release] = []
+    leaked: list[Leak] = []
     missing: list[Use] = []
     mistaken: list[tuple[Release, Use]] = []
 
@@ -64,7 +71,8 @@ def compare(
             if use is not None and not _is_of(holder, use):
                 findings.mistaken.append((release, use))
             elif use is None and "pod" in holder.attributes:
-                findings.leaked.append(release)
+                node = holder.attributes.get("node", "")
+                findings.leaked.append(Leak(address, holder.handle, holder.sequence_number, node))
     for address, use in sorted(uses.items()):
         if address not in recorded and any(
             ipaddress.ip_address(address) in network
@@ -109,9 +117,8 @@ def _uses(endpoint: WorkloadEndpoint) -> Iterable[Use]:
     spec, meta = endpoint.spec, endpoint.metadata
     for network in spec.ip_networks:
         address = str(ipaddress.ip_interface(network).ip)
-        yield Use(
-            address, meta.namespace, spec.pod or spec.workload or meta.name, spec.node, spec.container_id
-        )
+        pod = spec.pod or spec.workload or meta.name
+        yield Use(address, meta.namespace, pod, spec.node, spec.container_id, meta.uid)
 
 
 def _is_of(holder: Holder, use: Use) -> bool:

@@ -76,31 +76,34 @@ class AutoAssign:
         self._wanted, self._host = wanted, wanted.host
         labels = records.node(wanted.host).metadata.labels
         pools = records.pools()
-        self._config = records.config().spec
         self._reserved: Reservations = records.reservations()
         self._pools: list[Pool] = poolchoice.choose(
             pools, wanted.pools, wanted.host, labels, wanted.version, wanted.use
         )
+        self._mine: list[Network] = []
+        self._sort_affinities(pools, labels)
+        # Made where there is none, so not before something can be assigned.
+        self._config = records.config().spec
         limits = [limit for limit in (wanted.max_blocks, self._config.max_blocks_per_host) if limit]
         self._max_blocks = min(limits) if limits else MAX_BLOCKS
         self._look_up_handle = wanted.handle_exists
-        self._mine: list[Network] = []
-        self._sort_affinities(pools, labels)
         #: All blocks of this host that this request has heard of.
         self._owned = set(self._mine)
 
     def _sort_affinities(self, pools: Sequence[Pool], labels: Mapping[str, str]) -> None:
-        """Blocks of the chosen pools are used; empty ones of pools that do not want this host go back."""
+        """Blocks of the chosen pools are used; empty ones of pools that do not want this host go back.
+
+        Those of no enabled pool stay: the node controller gives them back in time.
+        """
         for affinity in self._records.affinities(self._host, self._wanted.version):
             cidr = cidr_of(affinity)
             if any(pool.contains(cidr) for pool in self._pools):
                 self._mine.append(cidr)
                 continue
             home = poolchoice.holding(pools, cidr)
-            if home is not None and home.selects(labels):
-                continue
             try:
-                self._affinities.release(self._host, cidr, must_be_empty=True)
+                if home is not None and not home.selects(labels):
+                    self._affinities.release(self._host, cidr, must_be_empty=True)
             except (IPAMError, NotFound) as error:
                 log.debug("block %s stays: %s", cidr, error)
 
@@ -118,8 +121,6 @@ class AutoAssign:
             try:
                 found = self.own_block(1)
             except NoFreeBlocks:
-                cidrs = " ".join(str(pool.cidr) for pool in self._pools)
-                outcome.messages.append(f"No IPs available in pools: [{cidrs}]")
                 return
             self._take(found, outcome, own=True)
         raise TooManyConflicts
@@ -232,10 +233,15 @@ class AutoAssign:
                         break
                     if not self._take(found, outcome, own=False):
                         break
+        if not outcome.complete:
+            cidrs = " ".join(str(pool.cidr) for pool in self._pools)
+            outcome.messages.append(f"No IPs available in pools: [{cidrs}]")
 
     def _existing(self, pool: Pool, known: set[Network]) -> Iterator[Network]:
         """The pool's existing blocks in this host's order, without visiting those that do not exist."""
         mine = [cidr for cidr in known if pool.contains(cidr) and cidr.prefixlen == pool.block_size]
+        if not mine:
+            return
         start = next(block_sequence(pool.cidr, pool.block_size, self._host))
         mine.sort(key=lambda cidr: (cidr < start, cidr))  # type: ignore[operator]
         yield from mine

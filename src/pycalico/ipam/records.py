@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from pycalico.api import names
@@ -23,12 +24,14 @@ from pycalico.api.v3.ippool import IPPool
 from pycalico.api.v3.ipreservation import IPReservation
 from pycalico.api.v3.node import Node
 from pycalico.datastore.client import Client, Write
-from pycalico.datastore.errors import AlreadyExists, Conflict, NotFound, NotSupported
+from pycalico.datastore.errors import AlreadyExists, Conflict, Invalid, NotFound, NotSupported, Unauthorized
 from pycalico.ipam import block as blocks
 from pycalico.ipam import pools
 from pycalico.ipam.errors import IPAMError, TooManyConflicts
 from pycalico.ipam.reservations import Reservations
 from pycalico.ipam.sequence import Network
+
+log = logging.getLogger(__name__)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 #: How often a lost race is tried again.
@@ -97,12 +100,38 @@ class Records:
 
     def block(self, cidr: Network) -> IPAMBlock | None:
         try:
-            return self.client.get(IPAMBlock, names.block(str(cidr)))
+            found = self.client.get(IPAMBlock, names.block(str(cidr)))
         except NotFound:
             return None
+        self.end_rests([found])
+        return found
 
     def blocks(self) -> list[IPAMBlock]:
-        return [block for block in self.client.list(IPAMBlock).items if not block.spec.deleted]
+        found = [block for block in self.client.list(IPAMBlock).items if not block.spec.deleted]
+        self.end_rests(found)
+        return found
+
+    def end_rests(self, found: Sequence[IPAMBlock]) -> bool:
+        """Frees, in these copies, the addresses that have rested; the next write of a block has it. False: none had."""
+        resting = [block for block in found if any(map(blocks.rests, block.spec.attributes))]
+        rest_s = self.rest_s() if resting else None
+        if rest_s is None:
+            return False
+        before_s = time.time() - rest_s
+        ended = [blocks.end_rest(block.spec, before_s) for block in resting]
+        return any(ended)
+
+    def rest_s(self) -> int | None:
+        """How long a released address rests; 0 is not at all. None for an account that may not know.
+
+        Asked without making the configuration, which a release does not need.
+        """
+        try:
+            return max(0, self.client.get(IPAMConfig, _CONFIG_NAME).spec.ip_cooldown_seconds)
+        except NotFound:
+            return 0
+        except Unauthorized:
+            return None
 
     def block_around(self, address: Address, block_size: int | None) -> IPAMBlock | None:
         """The block that has the address. ``block_size`` is that of its pool, which may have been another before."""
@@ -184,7 +213,8 @@ class Records:
         """Notes that ``handle`` holds ``count`` more addresses of the block. Done before the block is written, so that
         a crash between the two leaves a handle that claims too much, never one that forgets.
 
-        A handle is usually new, so it is made without looking first.
+        A handle is usually new, so it is made without looking first. One that cannot be a name of the datastore has no
+        record: its addresses are found in the blocks.
         """
         for _ in tries():
             try:
@@ -193,6 +223,9 @@ class Records:
                 return
             except AlreadyExists:
                 found = self.handle(handle)
+            except Invalid as error:
+                log.warning("handle %s gets no record of its own: %s", handle, error)
+                return
             if found is None:
                 continue
             found.spec.block[cidr] = found.spec.block.get(cidr, 0) + count

@@ -77,7 +77,12 @@ class GoRandom:
 
 
 def blocks(pool: Network, block_size: int, host: str) -> Iterator[Network]:
-    """All blocks of ``pool`` with prefix length ``block_size``, in the order in which ``host`` tries them."""
+    """All blocks of ``pool`` with prefix length ``block_size``, in the order in which ``host`` tries them.
+
+    None where a block would be larger than the pool.
+    """
+    if block_size < pool.prefixlen:
+        return
     count = 1 << (block_size - pool.prefixlen)
     # Blocks of one address would fill in the same order on every try; upstream starts at a random one.
     seed = time.time_ns() if block_size == pool.max_prefixlen else fnv1(host)

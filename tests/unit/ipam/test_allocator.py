@@ -1,11 +1,11 @@
 import pytest
 
 from pycalico.api.meta import ObjectMeta
-from pycalico.api.v3.ipam import BlockAffinity, IPAMBlock, IPAMHandle
+from pycalico.api.v3.ipam import BlockAffinity, IPAMBlock, IPAMConfig, IPAMHandle
 from pycalico.api.v3.ippool import IPPool, IPPoolSpec
 from pycalico.api.v3.ipreservation import IPReservation, IPReservationSpec
 from pycalico.api.v3.node import Node
-from pycalico.datastore.errors import Conflict, NotFound
+from pycalico.datastore.errors import Conflict, Invalid, NotFound
 from pycalico.datastore.memory import MemoryClient
 from pycalico.ipam.allocator import Allocator, Release
 from pycalico.ipam.errors import AlreadyAssigned, BlockLimit, BlockNotEmpty, IPAMError, NotAllocated
@@ -200,3 +200,76 @@ def test_other_block_size_never_overlaps(client, ipam):
 
     nets = [ipaddress.ip_network(b.spec.cidr) for b in client.list(IPAMBlock).items]
     assert not nets[0].overlaps(nets[1])
+
+
+def test_an_empty_block_of_no_enabled_pool_stays_with_its_host(client, ipam):
+    made = pool(client, "10.1.0.0/24", 26, "a")
+    pool(client, "10.2.0.0/24", 26, "b")
+    take(ipam, pools4=["10.1.0.0/24"])
+    ipam.release_by_handle("h")
+    made.spec.disabled = True
+    client.update(made)
+    take(ipam)
+    assert len(client.list(BlockAffinity).items) == 2
+    check_invariants(client)
+
+
+def test_a_refusal_leaves_no_configuration(client, ipam):
+    pool(client, node_selector="name == 'k8s-m'")
+    with pytest.raises(IPAMError, match="no configured Calico pools for node k8s-w0"):
+        take(ipam)
+    assert client.list(IPAMConfig).items == []
+
+
+def test_with_strict_affinity_the_pools_are_no_reason(client, ipam):
+    pool(client, "10.5.0.0/30", 30)
+    take(ipam, host="k8s-m")
+    config = ipam.config()
+    config.spec.strict_affinity = True
+    ipam.set_config(config)
+    assert take(ipam).shortfall() == (
+        "Assigned 0 out of 1 requested IPv4 addresses; No more free affine blocks and strict affinity enabled"
+    )
+
+
+def test_pools_that_cannot_be_cut_into_blocks(client, ipam):
+    pool(client, "10.5.0.0/24", 33)
+    with pytest.raises(IPAMError, match=r"^cannot find a qualified ippool$"):
+        take(ipam)
+    client.delete(IPPool, "p")
+    pool(client, "10.5.0.0/24", 20)
+    assert take(ipam).shortfall().endswith("No IPs available in pools: [10.5.0.0/24]")
+    client.delete(IPPool, "p")
+    pool(client, "10.0.0.0/8", 12)
+    with pytest.raises(IPAMError, match="give its pool a larger blockSize"):
+        take(ipam)
+
+
+def test_a_pool_whose_selector_makes_no_sense_is_an_error(client, ipam):
+    pool(client, "10.5.0.0/24", 26, "a", node_selector="((")
+    pool(client, "10.6.0.0/24", 26, "b")
+    with pytest.raises(IPAMError, match=r"^expected a label"):
+        take(ipam)
+
+
+class Picky(MemoryClient):
+    """As the API server is about the names of objects."""
+
+    def create(self, resource):
+        if "_" in resource.metadata.name:
+            raise Invalid(f"{resource.metadata.name} is no name")
+        return super().create(resource)
+
+
+def test_a_handle_that_can_have_no_record_is_released_all_the_same():
+    client = Picky()
+    client.transacts = False
+    client.create(Node(metadata=ObjectMeta(name="k8s-w0")))
+    pool(client)
+    ipam = Allocator(client)
+    assert take(ipam, handle="a_network.c1").addresses
+    assert client.list(IPAMHandle).items == []
+    assert ipam.release_by_handle("a_network.c1") == 1
+    assert client.list(IPAMBlock).items[0].spec.attributes == []
+    with pytest.raises(NotFound):
+        ipam.release_by_handle("a_network.c1")

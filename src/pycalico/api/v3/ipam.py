@@ -9,10 +9,14 @@ from pycalico.api.wire import Struct, kept_dict, kept_list
 
 
 class AllocationAttribute(Struct):
-    """Who holds an address; shared by all addresses with equal handle and attributes."""
+    """Who holds an address; shared by all addresses with equal handle and attributes.
+
+    ``released_at`` (RFC 3339): nobody does, and until it has rested nobody gets it. Calico has it from v3.33 on.
+    """
 
     handle_id: str | None = msgspec.field(default=None, name="handle_id")
     secondary: dict[str, str] = {}
+    released_at: str | None = None
 
 
 class IPAMBlockSpec(Struct):
@@ -67,9 +71,12 @@ class IPAMHandle(Resource):
 
 
 class IPAMConfigSpec(Struct):
+    """``ip_cooldown_seconds``: how long a released address rests; 0 is not at all, as before Calico v3.33."""
+
     strict_affinity: bool = msgspec.field(default_factory=bool)
     auto_allocate_blocks: bool = msgspec.field(default_factory=bool)
     max_blocks_per_host: int = 0
+    ip_cooldown_seconds: int = 0
 
 
 class IPAMConfig(Resource):

@@ -73,7 +73,7 @@ class KeptStores:
                 kept.last_used_s = now_s
                 return kept
         except Invalid as error:
-            raise CNIError(f"error creating calico client: {error}") from error
+            raise CNIError(str(error)) from error
 
     def forget(self, call: Invocation) -> None:
         client = call.client
@@ -84,7 +84,7 @@ class KeptStores:
                     kept.client.close()
 
     def kubernetes(self, call: Invocation) -> Rest:
-        return self._plain.kubernetes(call)
+        return self._plain.kubernetes(call, _within(netconf.environment_of(call.config, call.environ)))
 
     def _close_idle(self, now_s: float) -> None:
         for key, kept in list(self._kept.items()):

@@ -24,6 +24,7 @@ from pycalico.datastore.etcd import keys
 class _Attribute(msgspec.Struct):
     handle_id: str | None = None
     secondary: dict[str, str] | None = None
+    released_at: str | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="releasedAt")
 
 
 class _Block(msgspec.Struct, rename="camel"):
@@ -57,6 +58,7 @@ class _Config(msgspec.Struct, omit_defaults=True):
     strict_affinity: bool = False
     auto_allocate_blocks: bool = False
     max_blocks_per_host: int = msgspec.field(default=0, name="maxBlocksPerHost")
+    ip_cooldown_seconds: int = msgspec.field(default=0, name="ipCooldownSeconds")
 
 
 _BLOCK = shapes.decoder(_Block)
@@ -71,7 +73,10 @@ def encode_block(block: IPAMBlock) -> bytes:
             affinity=spec.affinity,
             allocations=spec.allocations,
             unallocated=spec.unallocated,
-            attributes=[_Attribute(each.handle_id, each.secondary or None) for each in spec.attributes],
+            attributes=[
+                _Attribute(each.handle_id, each.secondary or None, each.released_at or msgspec.UNSET)
+                for each in spec.attributes
+            ],
             sequence_number=spec.sequence_number,
             sequence_number_for_allocation=spec.sequence_number_for_allocation,
             deleted=spec.deleted,
@@ -96,7 +101,11 @@ def decode_block(key: str, value: bytes) -> IPAMBlock | None:
             allocations=found.allocations,
             unallocated=found.unallocated,
             attributes=[
-                AllocationAttribute(handle_id=each.handle_id, secondary=each.secondary or {})
+                AllocationAttribute(
+                    handle_id=each.handle_id,
+                    secondary=each.secondary or {},
+                    released_at=each.released_at or None,
+                )
                 for each in found.attributes
             ],
             sequence_number=found.sequence_number,
@@ -141,7 +150,12 @@ def decode_handle(key: str, value: bytes) -> IPAMHandle | None:
 def encode_config(config: IPAMConfig) -> bytes:
     spec = config.spec
     return msgspec.json.encode(
-        _Config(spec.strict_affinity, spec.auto_allocate_blocks, spec.max_blocks_per_host)
+        _Config(
+            spec.strict_affinity,
+            spec.auto_allocate_blocks,
+            spec.max_blocks_per_host,
+            spec.ip_cooldown_seconds,
+        )
     )
 
 
@@ -153,5 +167,6 @@ def decode_config(_key: str, value: bytes) -> IPAMConfig | None:
             strict_affinity=found.strict_affinity,
             auto_allocate_blocks=found.auto_allocate_blocks,
             max_blocks_per_host=found.max_blocks_per_host,
+            ip_cooldown_seconds=found.ip_cooldown_seconds,
         ),
     )

@@ -129,14 +129,14 @@ def _spoofed_prefixes(annotations: dict[str, str]) -> list[str]:
 
 def _cidr(text: str) -> str:
     try:
-        return addresses.network(text)
+        return addresses.network(text if "/" in text else "")
     except ValueError:
         raise ValueError(f"failed to parse '{text}' as a CIDR: invalid CIDR address: {text}") from None
 
 
 def _json_list(text: str) -> list[str]:
     try:
-        return msgspec.json.decode(text, type=list[str])
+        return msgspec.json.decode(text, type=list[str] | None) or []
     except msgspec.DecodeError as error:
         raise ValueError(f"failed to parse '{text}' as JSON: {error}") from error
 
