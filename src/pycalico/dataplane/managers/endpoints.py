@@ -50,8 +50,7 @@ class EndpointManager:
         return endpoint_mark_dispatch(self._plane.context, workloads, self._marked(self._hosts.interfaces))
 
     def _marked(self, interfaces: list[str]) -> Mapping[str, int]:
-        marks = {interface: self._marks.assign(interface) for interface in sorted(interfaces)}
-        return {interface: mark for interface, mark in marks.items() if mark}
+        return {interface: self._marks.assign(interface) for interface in sorted(interfaces)}
 
 
 def _all_of(handlers: list[Callable[[Any], object]]) -> Callable[[Any], object]:

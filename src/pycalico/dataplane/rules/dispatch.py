@@ -136,7 +136,7 @@ def host_raw_dispatch(context: RuleContext, interfaces: Iterable[str]) -> list[C
 def endpoint_mark_dispatch(
     context: RuleContext, workloads: Mapping[str, int], hosts: Mapping[str, int]
 ) -> list[Chain]:
-    """IPVS: interface to mark and back. The mappings give each interface's mark."""
+    """IPVS: interface to mark and back. The mappings give each interface's mark (0: none was free)."""
     root_rules: list[str] = []
     chains: list[Chain] = []
     for names in (workloads, hosts):
@@ -157,6 +157,7 @@ def endpoint_mark_dispatch(
         match.rule(match.mark_equals(marks[item], block), action.goto(name.limited(prefix, item)))
         for prefix, marks in ((name.FROM_WORKLOAD, workloads), (name.FROM_HOST_FWD, hosts))
         for item in sorted(marks)
+        if marks[item]
     ]
     back.append(match.rule(match.comment("Unknown interface"), context.deny))
     return [
