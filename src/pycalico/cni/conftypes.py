@@ -83,7 +83,7 @@ def parsed(data: bytes) -> Any:
     """Any JSON. Raises Misfit with Go's words, which take a text byte by byte."""
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Misfit(jsonerror.flaw(data.decode("latin-1")) or str(error)) from error
 
 
