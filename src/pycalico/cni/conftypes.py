@@ -81,7 +81,7 @@ def parsed(data: bytes) -> Any:
     """Any JSON. Raises Misfit with Go's words, which take a text byte by byte."""
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         from pycalico.base import jsonerror  # noqa: PLC0415 - texts that parse do without
 
         raise Misfit(jsonerror.flaw(data.decode("latin-1")) or str(error)) from error

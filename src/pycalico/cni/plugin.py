@@ -180,6 +180,7 @@ class Call:
             endpoint.spec.mac = links.connect(pair)
             if wishes.floating_ips:
                 floating = podwishes.floating(wishes.floating_ips, config)
+                written = False
                 self._check_floating(floating)
                 endpoint = self._endpoint(assigned, floating, existing, endpoint.spec.mac)
             written = False
