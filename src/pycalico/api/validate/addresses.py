@@ -28,7 +28,9 @@ def pool(faults: Faults, found: IPPool) -> None:
     faults.field("VXLANMode", spec.vxlan_mode, "vxlanMode", _MODES)
     faults.field("IPIPMode", spec.ipip_mode, "ipIpMode", _MODES)
     faults.field("NodeSelector", spec.node_selector, "selector", values.is_selector)
-    if spec.ipip is not None:
+    if spec.ipip is not None and not _MODES(spec.ipip.mode):
+        faults.tag("Mode", spec.ipip.mode, "ipIpMode")
+    elif spec.ipip is not None:
         faults.tag("IPIP", spec.ipip, "mustBeNil")
     if spec.nat_outgoing_v1:
         faults.tag("NATOutgoingV1", spec.nat_outgoing_v1, "mustBeFalse")

@@ -13,7 +13,6 @@ from pycalico.api.validate.faults import Faults
 
 _STANDARD = re.compile(r"\d+:\d+")
 _LARGE = re.compile(r"\d+:\d+:\d+")
-_BIND_MODES = values.one_of("None", "NodeIP")
 
 
 def configuration(faults: Faults, found: BGPConfiguration) -> None:
@@ -29,7 +28,6 @@ def configuration(faults: Faults, found: BGPConfiguration) -> None:
         _required(faults, "CIDR", advertisement.cidr, "net", values.is_net)
         if not advertisement.communities:
             faults.tag("Communities", advertisement.communities, "required")
-    faults.field("BindMode", spec.bind_mode, "oneof", _BIND_MODES)
     faults.each("IgnoredInterfaces", spec.ignored_interfaces, "ignoredInterface", values.is_ignored_interface)
     _communities(faults, spec)
     if spec.node_to_node_mesh_enabled is False:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from pycalico.api.v3.felixconfiguration import FelixConfiguration, FelixConfigurationSpec, RouteTableRange
 from pycalico.api.validate import rules, values
 from pycalico.api.validate.faults import Faults, go_text
@@ -119,6 +121,7 @@ _NUMBERS: tuple[tuple[str, str, tuple[tuple[str, int], ...]], ...] = (
     ("wireguard_listening_port_v6", "WireguardListeningPortV6", (("gt", 0), ("lte", 65535))),
     ("wireguard_routing_rule_priority", "WireguardRoutingRulePriority", (("gt", 0), ("lt", 32766))),
 )
+_POINTERS = {field.name for field in msgspec.structs.fields(FelixConfigurationSpec) if field.default is None}
 _COMPARE: dict[str, Callable[[int, int], bool]] = {
     "gte": lambda value, bound: value >= bound,
     "lte": lambda value, bound: value <= bound,
@@ -130,7 +133,9 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
 def configuration(faults: Faults, found: FelixConfiguration) -> None:
     spec = found.spec
     for attribute, name, tag, holds in _FIELDS:
-        faults.field(name, getattr(spec, attribute), tag, holds)
+        value = getattr(spec, attribute)
+        # What may be left out upstream by being no value at all has to hold when it is empty text.
+        faults.field(name, value, tag, holds, required=value == "" and attribute in _POINTERS)
     for attribute, name, bounds in _NUMBERS:
         value = getattr(spec, attribute)
         for tag, bound in bounds if value is not None else ():
@@ -140,12 +145,15 @@ def configuration(faults: Faults, found: FelixConfiguration) -> None:
     for override in spec.health_timeout_overrides:
         if not re.match(_TIMEOUT_NAME, override.name):
             faults.add(
-                "HealthTimeoutOverride.Name", override.name, f"name should match regex {_TIMEOUT_NAME}"
+                "HealthTimeoutOverride.Name",
+                f"{{{override.name} {{{override.timeout}}}}}",
+                f"name should match regex {_TIMEOUT_NAME}",
             )
         if override.timeout and duration.parse_ns(override.timeout) < 0:
             faults.add("HealthTimeoutOverride.Timeout", override.timeout, "Timeout should not be negative")
-    for port in spec.kube_node_port_ranges or ():
-        rules.port(faults, port)
+    for port in (spec.nat_port_range, *(spec.kube_node_port_ranges or ()), spec.bpf_psnat_ports):
+        if port is not None:
+            rules.port(faults, port)
     for each in spec.route_table_ranges or ():
         _id_range(faults, each)
     old = spec.route_table_range

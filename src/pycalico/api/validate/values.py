@@ -90,9 +90,9 @@ def is_cidr_v6(text: str) -> bool:
 
 
 def is_net(text: str) -> bool:
-    """A CIDR without host bits, or an address."""
+    """A CIDR without host bits, or an address; as with ``is_cidr``, empty text."""
     found = parts(text)
-    return found is not None and found[0] == found[1].network_address
+    return not text or (found is not None and found[0] == found[1].network_address)
 
 
 def is_net_v4(text: str) -> bool:
