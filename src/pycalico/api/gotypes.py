@@ -85,14 +85,16 @@ STRUCTS = {
     "workloadEndpoint": "WorkloadEndpointControllerConfig",
     "ControllersConfig.namespace": "NamespaceControllerConfig",
 }
+#: Structs that are of another package than resources.
+PACKAGES = {"CalicoAPIConfig": "apiconfig", "CalicoAPIConfigSpec": "apiconfig"}
 #: Structs that are Kubernetes' own.
 KUBERNETES = frozenset(
     ("ListMeta", "ManagedFieldsEntry", "ObjectMeta", "OwnerReference", "SecretKeySelector")
 )
 #: Lists that are a type of their own.
 LISTS = {"routeTableRanges": "v3.RouteTableRanges"}
-#: Texts of structs that are embedded there: upstream's decoder takes nothing but a text for them.
-EXACT = frozenset(("SecretKeySelector.name",))
+#: Fields, or all of a struct, for which upstream's decoder takes nothing but a text.
+EXACT = frozenset(("SecretKeySelector.name", "CalicoAPIConfig", "CalicoAPIConfigSpec"))
 #: Times in RFC 3339.
 TIMES = frozenset(("creationTimestamp", "deletionTimestamp", "time"))
 

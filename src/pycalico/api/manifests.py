@@ -101,7 +101,10 @@ def resources_of(value: Any) -> list[Resource]:
     if isinstance(value, list):
         for each in value:
             _known(_identified(each))
-        return [resource for each in value for resource in _resources(each)]
+        unknown: list[str] = []
+        found = [resource for each in value for resource in _resources(each, unknown)]
+        strict.refuse(unknown)
+        return found
     if not isinstance(value, dict) or not isinstance(value.get("kind"), str) or not value["kind"]:
         raise strict.whole(value)
     return _resources(value)
@@ -130,17 +133,19 @@ def _known(value: dict[str, Any]) -> str:
     return single
 
 
-def _resources(value: dict[str, Any]) -> list[Resource]:
+def _resources(value: dict[str, Any], unknown: list[str] | None = None) -> list[Resource]:
     kind = _known(value)
     resource_type = KINDS[kind].type
     if value["kind"] == kind:
-        return [strict.decode(value, resource_type, renamed=_RENAMED.get(kind))]
+        return [strict.decode(value, resource_type, renamed=_RENAMED.get(kind), unknown=unknown)]
     items = value.get("items")
     for item in items if isinstance(items, list) else ():
         # An item would otherwise be stored under a kind that it is not of.
         if isinstance(item, dict) and item.get("kind", kind) not in (kind, "", None):
             raise ManifestError(f"error parsing document: {item['kind']} in a list of kind {value['kind']}")
-    found: list[Resource] = strict.decode(value, _list_type(kind), renamed=_RENAMED.get(kind)).items
+    found: list[Resource] = strict.decode(
+        value, _list_type(kind), renamed=_RENAMED.get(kind), unknown=unknown
+    ).items
     return found
 
 

@@ -46,17 +46,40 @@ class StrictError(ValueError):
     """The value does not fit; the message says which and where."""
 
 
-def decode(value: Any, kind: type[T], *, renamed: typing.Mapping[str, str] | None = None) -> T:
+def decode(
+    value: Any,
+    kind: type[T],
+    *,
+    renamed: typing.Mapping[str, str] | None = None,
+    unknown: list[str] | None = None,
+) -> T:
     """``value`` as a ``kind`` (a msgspec struct). ``renamed`` maps our struct names to upstream's for messages.
 
-    Raises StrictError for the first field, by name, that is unknown or does not fit.
+    Raises StrictError for the first field, by name, that does not fit, else for all that are unknown; where
+    ``unknown`` is given, those are added to it for ``refuse``.
     """
-    return typing.cast("T", _Decoder(renamed or {}).struct(value, kind, ""))
+    decoder = _Decoder(renamed or {})
+    found = decoder.struct(value, kind, "")
+    if unknown is None:
+        refuse(decoder.unknown)
+    else:
+        unknown += decoder.unknown
+    return typing.cast("T", found)
+
+
+def refuse(unknown: list[str]) -> None:
+    """Raises StrictError when there are fields that nothing has."""
+    if unknown:
+        several = len(unknown) > 1
+        what = "fields in document are" if several else "field in document is"
+        where = "are in the wrong location" if several else "is in the wrong location"
+        raise StrictError(f"{what} not recognized or {where}: {', '.join(unknown)}")
 
 
 class _Decoder:
     def __init__(self, renamed: typing.Mapping[str, str]) -> None:
         self._renamed = renamed
+        self.unknown: list[str] = []
 
     def struct(self, value: Any, kind: type, where: str, name: str = "") -> Any:
         """``name`` is upstream's for the struct."""
@@ -75,8 +98,8 @@ class _Decoder:
                 continue
             wire = given if given in known else folded.get(given.lower(), "")
             if wire != given and (not wire or wire in value):
-                raise StrictError(f"field in document is not recognized or is in the wrong location: {given}")
-            if value[given] is not None:
+                self.unknown.append(given)
+            elif value[given] is not None:
                 found[known[wire].name] = self.field(value[given], known[wire].type, name, wire)
         return kind(**found)
 
@@ -129,7 +152,7 @@ class _Decoder:
             return duration.normalised(_only_text(value))
         if wire in gotypes.TIMES and struct in gotypes.KUBERNETES:
             rfc3339.check(_only_text(value))
-        exact = f"{struct}.{wire}" in gotypes.EXACT
+        exact = not gotypes.EXACT.isdisjoint((struct, f"{struct}.{wire}"))
         if isinstance(value, (dict, list)) or (exact and value is not None and not isinstance(value, str)):
             raise _misfit(value, f"field {struct}.{wire}", self._go_type(str, struct, wire))
         return "" if value is None else goyaml.text_of(value)
@@ -150,7 +173,8 @@ class _Decoder:
 
 def _qualified(struct: str) -> str:
     """With upstream's package: metadata is Kubernetes' own."""
-    return f"{'v1' if struct in gotypes.KUBERNETES else 'v3'}.{struct}"
+    package = "v1" if struct in gotypes.KUBERNETES else gotypes.PACKAGES.get(struct, "v3")
+    return f"{package}.{struct}"
 
 
 def _whole(value: Any) -> int | None:

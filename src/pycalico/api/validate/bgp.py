@@ -53,8 +53,8 @@ def default_only(found: BGPConfiguration) -> None:
         ("ServiceLoadBalancerIPs", spec.service_load_balancer_ips or None, "ServiceLoadBalancerIPs"),
         ("ServiceExternalIPs", spec.service_external_ips or None, "ServiceExternalIPs"),
         ("ServiceClusterIPs", spec.service_cluster_ips or None, "ServiceClusterIPs"),
-        ("NodeMeshPassword", spec.node_mesh_password, "NodeMeshPassword"),
-        ("NodeMeshMaxRestartTime", spec.node_mesh_max_restart_time, "NodeMeshMaxRestartTime"),
+        ("NodeMeshPassword", spec.node_mesh_password, "nodeMeshPassword"),
+        ("NodeMeshMaxRestartTime", spec.node_mesh_max_restart_time, "nodeMeshMaxRestartTime"),
     ):
         if value is not None:
             faults.bare(
