@@ -118,3 +118,13 @@ def test_colours_only_where_a_terminal_is(env):
         ["script", "-qec", f"{PROGRAM} get ippool", "/dev/null"], env={**env, "NO_COLOR": "1"}, capture_output=True, text=True
     )  # fmt: skip
     assert "\x1b[" not in dumb.stdout
+
+
+def test_credentials_are_of_no_use_where_etcd_asks_for_none(store):
+    store.clear()
+    env = environ(
+        DATASTORE_TYPE="etcdv3", ETCD_ENDPOINTS=store.url, ETCD_USERNAME="calico", ETCD_PASSWORD="secret"
+    )
+    assert ctl(env, "create", "-f", "-", input=GOOD).returncode == 0
+    assert "good" in ctl(env, "get", "ippool").stdout
+    assert ctl(env, "ipam", "show").returncode == 0

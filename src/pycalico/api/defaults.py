@@ -10,6 +10,8 @@ from typing import Any
 
 from pycalico.api.meta import Resource
 
+#: How an address of IPv4 begins in the notation of IPv6.
+_MAPPED = "::ffff:"
 _BLOCK_SIZE = {4: 26, 6: 122}
 
 
@@ -22,7 +24,7 @@ def fill(resource: Resource) -> None:
 def pool(found: Any) -> None:
     """On writing and on reading alike: objects of older versions lack some of these."""
     spec = found.spec
-    spec.block_size = spec.block_size or _BLOCK_SIZE[6 if ":" in spec.cidr else 4]
+    spec.block_size = spec.block_size or _BLOCK_SIZE[6 if ":" in spec.cidr.removeprefix(_MAPPED) else 4]
     spec.node_selector = spec.node_selector or "all()"
     spec.allowed_uses = spec.allowed_uses or ["Workload", "Tunnel"]
     spec.ipip_mode = spec.ipip_mode or "Never"

@@ -6,11 +6,15 @@ last value wins. Observed with calicoctl v3.28.1.
 
 from __future__ import annotations
 
+import base64
 import math
 import re
+import struct
 from typing import Any
 
 import yaml
+
+from pycalico.base import decimals
 
 Value = Any
 
@@ -24,7 +28,18 @@ _INFINITE = {
 }  # fmt: skip
 _INT = re.compile(r"[-+]?(0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|[1-9][0-9_]*|0)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_TAG = "tag:yaml.org,2002:"
+_OTHER_VERSION = re.compile(r"%YAML\s+(?!1\.1\b)\d")
+#: An alias or an anchor.
+_MARKS = re.compile(r"[*&]([\w-]+)", re.ASCII)
+
+
+class _Loader(getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # type: ignore[misc]
+    """Tells scalars whose tag is written from those whose tag is not: these have none."""
+
+    DEFAULT_SCALAR_TAG = ""
+
+
 #: libyaml's texts where the parser in Python words them otherwise.
 _WORDING = {
     "mapping values are not allowed here": "mapping values are not allowed in this context",
@@ -44,20 +59,38 @@ class YAMLTextError(ValueError):
 
 
 def parse(text: str) -> Value:
-    """The value of one document; None when it is empty. Raises YAMLTextError."""
+    """The value of the first document; what follows it is not looked at. None when it is empty.
+
+    Raises YAMLTextError.
+    """
+    if _OTHER_VERSION.match(text):
+        raise YAMLTextError("yaml: found incompatible YAML document", 1)
+    loader = _Loader(text)
     try:
-        node = yaml.compose(text, Loader=_LOADER)
+        node = loader.get_node() if loader.check_node() else None
+        if node is None:
+            return None
+        if "&" in text and "*" in text:
+            _refuse_endless(node, frozenset(), text)
+        return _value(node)
+    except yaml.reader.ReaderError as error:
+        raise YAMLTextError("yaml: control characters are not allowed") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise YAMLTextError(_message(error), mark.line + 1 if mark else 0) from error
-    except (yaml.YAMLError, RecursionError) as error:
+        raise YAMLTextError(_message(error, text), mark.line + 1 if mark else 0) from error
+    except RecursionError as error:
+        raise YAMLTextError("yaml: exceeded max depth of 10000") from error
+    except yaml.YAMLError as error:
         raise YAMLTextError(f"yaml: {' '.join(str(error).split())}") from error
-    return None if node is None else _value(node)
+    finally:
+        loader.dispose()
 
 
-def _message(error: yaml.MarkedYAMLError) -> str:
+def _message(error: yaml.MarkedYAMLError, text: str) -> str:
     problem = str(error.problem or error.context or "cannot be read")
     problem = _WORDING.get(problem, problem)
+    if problem == "found undefined alias" and error.problem_mark:
+        return f"yaml: unknown anchor '{_name_at(error.problem_mark, text)}' referenced"
     if problem.startswith("expected the node content"):
         problem = "did not find expected node content"
     line = error.problem_mark.line if error.problem_mark else 0
@@ -68,31 +101,112 @@ def _message(error: yaml.MarkedYAMLError) -> str:
     return f"yaml: line {line}: {problem}" if line else f"yaml: {problem}"
 
 
+def _name_at(mark: yaml.Mark, text: str) -> str:
+    """The name of the alias or the anchor there."""
+    match = _MARKS.match(text.splitlines()[mark.line], mark.column)
+    return match[1] if match else ""
+
+
+def _refuse_endless(node: yaml.Node, above: frozenset[int], text: str) -> None:
+    """An anchor may not be used in what it names."""
+    if isinstance(node, yaml.ScalarNode):
+        return
+    if id(node) in above:
+        raise YAMLTextError(f"yaml: anchor '{_name_at(node.start_mark, text)}' value contains itself")
+    above |= {id(node)}
+    for item in node.value:
+        for each in item if isinstance(item, tuple) else (item,):
+            _refuse_endless(each, above, text)
+
+
 def _value(node: yaml.Node) -> Value:
     if isinstance(node, yaml.ScalarNode):
-        return _scalar(node)
+        found = _scalar(node)
+        if isinstance(found, float) and not math.isfinite(found):
+            # Everything becomes JSON on its way, which has no such numbers.
+            raise YAMLTextError(f"json: unsupported value: {decimals.general(found)}")
+        return found
     if isinstance(node, yaml.SequenceNode):
         return [_value(item) for item in node.value]
-    merged: dict[str, Value] = {}
-    own: dict[str, Value] = {}
+    found = {}
     for key, value in node.value:
         if key.value == "<<" and isinstance(key, yaml.ScalarNode) and not key.style:
-            for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                merged = {**_value(source), **merged}
-            continue
-        own[_key(_value(key))] = _value(value)
-    return {**merged, **own}
+            # Whichever comes later counts, a key of one's own or a merged one.
+            found |= _merged(value)
+        else:
+            found[_key(key, value)] = _value(value)
+    return found
 
 
-def _key(value: Value) -> str:
-    return value if isinstance(value, str) else text_of(value)
+def _merged(node: yaml.Node) -> dict[str, Value]:
+    sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    merged: dict[str, Value] = {}
+    for source in reversed(sources):
+        if not isinstance(source, yaml.MappingNode):
+            raise YAMLTextError("yaml: map merge requires map or sequence of maps as the value")
+        merged |= _value(source)
+    return merged
+
+
+def _key(node: yaml.Node, value: yaml.Node) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        raise YAMLTextError(f"yaml: invalid map key: {_go_syntax(_value(node))}")
+    found = _scalar(node)
+    if found is None or (isinstance(found, int) and found >= 2**63):
+        kind, shown = ("%!s(<nil>)", "<nil>") if found is None else ("uint64", hex(found))
+        raise YAMLTextError(
+            f"Unsupported map key of type: {kind}, key: {shown}, value: {_go_syntax(_value(value))}"
+        )
+    if isinstance(found, float):
+        return _float_key(found)
+    return found if isinstance(found, str) else text_of(found)
+
+
+def _float_key(value: float) -> str:
+    """A number as a key, which Go makes of 32 bits."""
+    if not math.isfinite(value):
+        return {"+Inf": ".inf", "-Inf": "-.inf"}.get(decimals.general(value), ".nan")
+    for precision in range(1, 10):
+        text = f"{value:.{precision}g}"
+        if struct.pack("f", float(text)) == struct.pack("f", value):
+            break
+    return decimals.general(float(text))
+
+
+def _go_syntax(value: Value) -> str:
+    """As Go's ``%#v`` prints what its YAML parser reads."""
+    if isinstance(value, dict):
+        items = ", ".join(f'"{key}":{_go_syntax(item)}' for key, item in sorted(value.items()))
+        return f"map[interface {{}}]interface {{}}{{{items}}}"
+    if isinstance(value, list):
+        return f"[]interface {{}}{{{', '.join(map(_go_syntax, value))}}}"
+    if value is None:
+        return "interface {}(nil)"
+    return f'"{value}"' if isinstance(value, str) else text_of(value)
 
 
 def _scalar(node: yaml.ScalarNode) -> Value:
     text = str(node.value)
-    if node.style in ("'", '"', "|", ">"):
+    tag = str(node.tag).removeprefix(_TAG)
+    if tag == "binary":
+        try:
+            return base64.b64decode(text, validate=True).decode(errors="surrogateescape")
+        except ValueError as error:
+            raise YAMLTextError("yaml: !!binary value contains invalid base64 data") from error
+    if tag in _TAGGED:
+        found = resolve(text)
+        if tag == "float" and isinstance(found, int) and not isinstance(found, bool):
+            found = float(found)
+        if not isinstance(found, _TAGGED[tag]) or (tag == "int" and isinstance(found, bool)):
+            raise YAMLTextError(f"yaml: cannot decode !!str `{text}` as a !!{tag}")
+        return found
+    if tag or node.style in ("'", '"', "|", ">"):
         return text
     return resolve(text)
+
+
+#: Tags that decide what a scalar is, quoted or not.
+_TAGGED: dict[str, type] = {"null": type(None), "bool": bool, "int": int, "float": float}
 
 
 def resolve(text: str) -> Value:
@@ -107,9 +221,12 @@ def resolve(text: str) -> Value:
         return _INFINITE[text]
     if text[0] in "-+.0123456789":
         if _INT.fullmatch(text):
-            return _integer(text.replace("_", ""))
+            found = _integer(text.replace("_", ""))
+            if -(2**63) <= found < 2**64:
+                return found
         if _FLOAT.fullmatch(text):
-            return float(text)
+            number = float(text)
+            return number if math.isfinite(number) else text
     return text
 
 
@@ -122,22 +239,11 @@ def _integer(text: str) -> int:
 
 
 def text_of(value: Value) -> str:
-    """A scalar as the text that it becomes where text is wanted: ``true``, ``12``, ``1.5``."""
+    """A scalar as the text that it becomes where text is wanted: ``true``, ``12``, ``1.5``, ``1e+06``."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return float_text(value)
+        return decimals.general(value)
     return str(value)
-
-
-def float_text(value: float) -> str:
-    """The shortest decimal that reads back as ``value``, as Go's ``%v`` prints it."""
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    if math.isnan(value):
-        return "NaN"
-    if value == int(value) and abs(value) < 1e21:
-        return str(int(value))
-    return repr(value)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from pycalico.api import goyaml, strict
 from pycalico.api.kinds import KINDS
 from pycalico.api.meta import API_VERSION, Resource
@@ -22,12 +24,20 @@ _INTERNAL = frozenset(
         "KubernetesService",
     ]
 )
-_LIST_META = {"selfLink", "resourceVersion", "continue", "remainingItemCount"}
+
+
+class ListMeta(msgspec.Struct, rename="camel"):
+    """What the metadata of a list may hold; nothing of it is kept."""
+
+    self_link: str = ""
+    resource_version: str = ""
+    next: str = msgspec.field(default="", name="continue")
+    remaining_item_count: int | None = None
+
 
 #: Structs of ours that serve two kinds, as upstream's messages call them.
 _RENAMED = {
     "GlobalNetworkSet": {"NetworkSetSpec": "GlobalNetworkSetSpec"},
-    "FelixConfiguration": {"RouteTableRange": "RouteTableIDRange"},
 }
 
 
@@ -90,41 +100,63 @@ def resources_of(value: Any) -> list[Resource]:
         return []
     if isinstance(value, list):
         for each in value:
-            if not isinstance(each, dict) or not each.get("kind"):
-                raise strict.whole(each)
-            _known(each)
-        return [resource for each in value for resource in _resources(each)]
+            _known(_identified(each))
+        unknown: list[str] = []
+        found = [resource for each in value for resource in _resources(each, unknown)]
+        strict.refuse(unknown)
+        return found
     if not isinstance(value, dict) or not isinstance(value.get("kind"), str) or not value["kind"]:
         raise strict.whole(value)
     return _resources(value)
 
 
+def _identified(item: Any) -> dict[str, Any]:
+    """An item of a list of objects; one that is none is refused in other words than a document."""
+    if item is not None and not isinstance(item, dict):
+        kind = strict.json_kind(item)
+        raise strict.StrictError(
+            f"json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+        )
+    if not item or not item.get("kind"):
+        shown = msgspec.json.encode(item, order="sorted").decode()
+        raise strict.StrictError(f"Object 'Kind' is missing in '{shown}'")
+    return item
+
+
 def _known(value: dict[str, Any]) -> str:
-    kind, version = str(value["kind"]), value.get("apiVersion") or ""
+    kind, version = str(value["kind"]), value.get("apiVersion")
+    if not isinstance(version, str):
+        version = ""
     single = kind.removesuffix("List")
     if version != API_VERSION or single not in KINDS or single in _INTERNAL:
         raise ManifestError(f"Unknown resource type ({kind}) and/or version ({version})")
     return single
 
 
-def _resources(value: dict[str, Any]) -> list[Resource]:
+def _resources(value: dict[str, Any], unknown: list[str] | None = None) -> list[Resource]:
     kind = _known(value)
     resource_type = KINDS[kind].type
     if value["kind"] == kind:
-        return [strict.decode(value, resource_type, renamed=_RENAMED.get(kind))]
-    for name in sorted(value):
-        if name not in ("kind", "apiVersion", "metadata", "items"):
-            raise strict.StrictError(
-                f"field in document is not recognized or is in the wrong location: {name}"
-            )
-    for name in sorted(value.get("metadata") or {}):
-        if name not in _LIST_META:
-            raise strict.StrictError(
-                f"field in document is not recognized or is in the wrong location: {name}"
-            )
-    items = value.get("items") or []
-    for item in items:
+        return [strict.decode(value, resource_type, renamed=_RENAMED.get(kind), unknown=unknown)]
+    items = value.get("items")
+    for item in items if isinstance(items, list) else ():
         # An item would otherwise be stored under a kind that it is not of.
         if isinstance(item, dict) and item.get("kind", kind) not in (kind, "", None):
             raise ManifestError(f"error parsing document: {item['kind']} in a list of kind {value['kind']}")
-    return [strict.decode(item, resource_type, renamed=_RENAMED.get(kind)) for item in items]
+    found: list[Resource] = strict.decode(
+        value, _list_type(kind), renamed=_RENAMED.get(kind), unknown=unknown
+    ).items
+    return found
+
+
+def _list_type(kind: str) -> Any:
+    """Upstream's list of a kind, as its refusals tell it: ``field IPPoolList.items of type []v3.IPPool``."""
+    return msgspec.defstruct(
+        f"{kind}List",
+        [
+            ("kind", str, ""),
+            ("apiVersion", str, ""),
+            ("metadata", ListMeta | None, None),
+            ("items", list[KINDS[kind].type], msgspec.field(default_factory=list)),  # type: ignore[misc]
+        ],
+    )

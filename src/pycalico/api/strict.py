@@ -13,135 +13,124 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from pycalico.api import goyaml
-from pycalico.base import duration
+from pycalico.api import gotypes, goyaml
+from pycalico.base import decimals, duration, rfc3339
 
 T = TypeVar("T")
 
-#: Wire names of the fields that hold a duration, wherever they appear.
-DURATIONS = frozenset(
-    [
-        "bpfKubeProxyMinSyncPeriod",
-        "dataplaneWatchdogTimeout",
-        "debugSimulateCalcGraphHangAfter",
-        "debugSimulateDataplaneApplyDelay",
-        "debugSimulateDataplaneHangAfter",
-        "endpointReportingDelay",
-        "etcdV3CompactionPeriod",
-        "interfaceRefreshInterval",
-        "ipsetsRefreshInterval",
-        "iptablesLockProbeInterval",
-        "iptablesLockTimeout",
-        "iptablesPostWriteCheckInterval",
-        "iptablesRefreshInterval",
-        "leakGracePeriod",
-        "maxRestartTime",
-        "netlinkTimeout",
-        "nodeMeshMaxRestartTime",
-        "reconcilerPeriod",
-        "reportingInterval",
-        "reportingTTL",
-        "routeRefreshInterval",
-        "timeout",
-        "usageReportingInitialDelay",
-        "usageReportingInterval",
-        "wireguardKeepAlive",
-        "xdpRefreshInterval",
-    ]
-)
 _PORTS = frozenset(("ports", "notPorts", "kubeNodePortRanges", "natPortRange", "bpfPSNATPorts"))
 _PROTOCOLS = frozenset(("protocol", "notProtocol"))
-#: Integers that are not Go's ``int``: name of the type, least and most value.
-_SIZED = {
-    "listenPort": ("uint16", 0, 65535), "port": ("uint16", 0, 65535), "hostPort": ("uint16", 0, 65535),
-    "ttlSecurity": ("uint8", 0, 255), "numAllowedLocalASNumbers": ("int32", -(2**31), 2**31 - 1),
-    "iptablesMarkMask": ("uint32", 0, 2**32 - 1), "nftablesMarkMask": ("uint32", 0, 2**32 - 1),
-    "updatePeriodSeconds": ("uint32", 0, 2**32 - 1),
-    "debugProfilePort": ("int32", -(2**31), 2**31 - 1), "maxBlocksPerHost": ("int32", -(2**31), 2**31 - 1),
-    "deletionGracePeriodSeconds": ("int64", -(2**63), 2**63 - 1), "generation": ("int64", -(2**63), 2**63 - 1),
-}  # fmt: skip
-_INT = ("int", -(2**63), 2**63 - 1)
 _RANGE = re.compile(r"(\d+):(\d+)")
 _PORT_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
+
+
+class ManagedFieldsEntry(msgspec.Struct, rename="camel"):
+    """Who set which fields, as an API server notes it."""
+
+    manager: str = ""
+    operation: str = ""
+    api_version: str = ""
+    time: str | None = None
+    fields_type: str = ""
+    fields_v1: Any = msgspec.field(default=None, name="fieldsV1")
+    subresource: str = ""
+
+
 #: Metadata that an object may bring along and that nothing here keeps.
-_IGNORED = {"ObjectMeta": frozenset(("selfLink", "managedFields", "clusterName"))}
-
-
-#: Texts that are a type of their own upstream, which messages name.
-_NAMED = {
-    "types": "v3.PolicyType",
-    "allowedUses": "v3.IPPoolAllowedUse",
-    "ipipMode": "v3.IPIPMode",
-    "vxlanMode": "v3.VXLANMode",
-    "action": "v3.Action",
+_PASSED_OVER: dict[str, dict[str, Any]] = {
+    "ObjectMeta": {"selfLink": str, "managedFields": list[ManagedFieldsEntry] | None}
 }
-_KUBERNETES = frozenset(("ObjectMeta", "OwnerReference"))
 
 
 class StrictError(ValueError):
     """The value does not fit; the message says which and where."""
 
 
-def decode(value: Any, kind: type[T], *, renamed: typing.Mapping[str, str] | None = None) -> T:
+def decode(
+    value: Any,
+    kind: type[T],
+    *,
+    renamed: typing.Mapping[str, str] | None = None,
+    unknown: list[str] | None = None,
+) -> T:
     """``value`` as a ``kind`` (a msgspec struct). ``renamed`` maps our struct names to upstream's for messages.
 
-    Raises StrictError for the first field, by name, that is unknown or does not fit.
+    Raises StrictError for the first field, by name, that does not fit, else for all that are unknown; where
+    ``unknown`` is given, those are added to it for ``refuse``.
     """
-    return typing.cast("T", _Decoder(renamed or {}).struct(value, kind, ""))
+    decoder = _Decoder(renamed or {})
+    found = decoder.struct(value, kind, "")
+    if unknown is None:
+        refuse(decoder.unknown)
+    else:
+        unknown += decoder.unknown
+    return typing.cast("T", found)
+
+
+def refuse(unknown: list[str]) -> None:
+    """Raises StrictError when there are fields that nothing has."""
+    if unknown:
+        several = len(unknown) > 1
+        what = "fields in document are" if several else "field in document is"
+        where = "are in the wrong location" if several else "is in the wrong location"
+        raise StrictError(f"{what} not recognized or {where}: {', '.join(unknown)}")
 
 
 class _Decoder:
     def __init__(self, renamed: typing.Mapping[str, str]) -> None:
         self._renamed = renamed
+        self.unknown: list[str] = []
 
-    def struct(self, value: Any, kind: type, where: str) -> Any:
+    def struct(self, value: Any, kind: type, where: str, name: str = "") -> Any:
+        """``name`` is upstream's for the struct."""
+        name = name or self._name(kind, "", "")
         if value is None:
             return kind()
         if not isinstance(value, dict):
-            raise _misfit(value, where, self._qualified(kind))
+            raise _misfit(value, where, _qualified(name))
         known = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-        folded = {name.lower(): field for name, field in known.items()}
+        folded = {wire.lower(): wire for wire in known}
         found: dict[str, Any] = {}
-        for name in sorted(value):
-            field = known.get(name) or folded.get(name.lower())
-            if field is None:
-                if name in _IGNORED.get(kind.__name__, ()):
-                    continue
-                raise StrictError(f"field in document is not recognized or is in the wrong location: {name}")
-            if value[name] is None:
+        passed = _PASSED_OVER.get(name, {})
+        for given in sorted(value):
+            if given in passed:
+                self.field(value[given], passed[given], name, given)
                 continue
-            where = f"field {self._name(kind)}.{field.encode_name}"
-            found[field.name] = self.field(value[name], field.type, field.encode_name, where)
+            wire = given if given in known else folded.get(given.lower(), "")
+            if wire != given and (not wire or wire in value):
+                self.unknown.append(given)
+            elif value[given] is not None:
+                found[known[wire].name] = self.field(value[given], known[wire].type, name, wire)
         return kind(**found)
 
-    def field(self, value: Any, annotation: Any, name: str, where: str) -> Any:
+    def field(self, value: Any, annotation: Any, struct: str, wire: str) -> Any:
+        """The field ``wire`` of upstream's ``struct``; an item of it where it is a list or a map."""
+        where = f"field {struct}.{wire}"
         origin = typing.get_origin(annotation)
         if origin in (typing.Union, types.UnionType):
             options = [option for option in typing.get_args(annotation) if option is not type(None)]
             if set(options) == {int, str}:
-                return _number_or_text(value, name)
-            return self.field(value, options[0], name, where)
+                return _number_or_text(value, wire)
+            return self.field(value, options[0], struct, wire)
         if origin is list:
-            if not isinstance(value, list):
-                raise _misfit(value, where, f"[]{self._go_type(typing.get_args(annotation)[0], name)}")
             item = typing.get_args(annotation)[0]
-            return [self.field(each, item, name, where) for each in value]
+            if not isinstance(value, list):
+                whole_type = gotypes.LISTS.get(wire) or f"[]{self._go_type(item, struct, wire)}"
+                raise _misfit(value, where, whole_type)
+            return [self.field(each, item, struct, wire) for each in value]
         if origin is dict:
             if not isinstance(value, dict):
                 raise _misfit(value, where, "map[string]string")
             item = typing.get_args(annotation)[1]
-            return {key: self.field(each, item, name, where) for key, each in value.items()}
+            return {key: self.field(each, item, struct, wire) for key, each in value.items()}
         if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
-            return self.struct(value, annotation, where)
-        return self.scalar(value, annotation, name, where)
+            return self.struct(value, annotation, where, self._name(annotation, struct, wire))
+        return self.scalar(value, annotation, struct, wire)
 
-    def scalar(self, value: Any, annotation: Any, name: str, where: str) -> Any:
+    def scalar(self, value: Any, annotation: Any, struct: str, wire: str) -> Any:
+        where = f"field {struct}.{wire}"
         if annotation is str:
-            if isinstance(value, (dict, list)):
-                raise _misfit(value, where, _NAMED.get(name, "string"))
-            if name in DURATIONS:
-                return _duration(value)
-            return "" if value is None else goyaml.text_of(value)
+            return self._text(value, struct, wire)
         if annotation is bool:
             if not isinstance(value, bool):
                 raise _misfit(value, where, "bool")
@@ -151,27 +140,48 @@ class _Decoder:
                 raise _misfit(value, where, "float64")
             return float(value)
         if annotation is int:
-            type_name, least, most = _SIZED.get(name, _INT)
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            type_name, least, most = gotypes.SIZED.get(wire, gotypes.INT)
+            number = _whole(value)
+            if number is None or not least <= number <= most:
                 raise _misfit(value, where, type_name)
-            return value
+            return number
         return value
 
-    def _name(self, kind: type) -> str:
-        return self._renamed.get(kind.__name__, kind.__name__)
+    def _text(self, value: Any, struct: str, wire: str) -> str:
+        if wire in gotypes.DURATIONS:
+            return duration.normalised(_only_text(value))
+        if wire in gotypes.TIMES and struct in gotypes.KUBERNETES:
+            rfc3339.check(_only_text(value))
+        exact = not gotypes.EXACT.isdisjoint((struct, f"{struct}.{wire}"))
+        if isinstance(value, (dict, list)) or (exact and value is not None and not isinstance(value, str)):
+            raise _misfit(value, f"field {struct}.{wire}", self._go_type(str, struct, wire))
+        return "" if value is None else goyaml.text_of(value)
 
-    def _qualified(self, kind: type) -> str:
-        """With upstream's package: metadata is Kubernetes' own."""
-        return f"{'v1' if kind.__name__ in _KUBERNETES else 'v3'}.{self._name(kind)}"
+    def _name(self, kind: type, struct: str, wire: str) -> str:
+        name = gotypes.named(struct, wire, gotypes.STRUCTS)
+        return name or self._renamed.get(kind.__name__, kind.__name__)
 
-    def _go_type(self, annotation: Any, name: str) -> str:
+    def _go_type(self, annotation: Any, struct: str, wire: str) -> str:
         if annotation is str:
-            return _NAMED.get(name, "string")
+            return gotypes.named(struct, wire, gotypes.NAMED) or "string"
         if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-            return "numorstring.Port" if name in _PORTS else "numorstring.Protocol"
+            return "numorstring.Port" if wire in _PORTS else "numorstring.Protocol"
         if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
-            return self._qualified(annotation)
-        return _SIZED.get(name, _INT)[0]
+            return _qualified(self._name(annotation, struct, wire))
+        return gotypes.SIZED.get(wire, gotypes.INT)[0]
+
+
+def _qualified(struct: str) -> str:
+    """With upstream's package: metadata is Kubernetes' own."""
+    package = "v1" if struct in gotypes.KUBERNETES else gotypes.PACKAGES.get(struct, "v3")
+    return f"{package}.{struct}"
+
+
+def _whole(value: Any) -> int | None:
+    """An integer, whichever way it is written: ``26``, ``26.0``, ``2.6e1``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return int(value) if value == int(value) else None
 
 
 def _misfit(value: Any, where: str, go_type: str) -> StrictError:
@@ -185,9 +195,13 @@ def _shape(value: Any) -> str:
     if isinstance(value, bool):
         return f"bool '{goyaml.text_of(value)}'"
     if isinstance(value, (int, float)):
-        return f"number '{goyaml.text_of(value)}'"
+        return f"number '{_number(value)}'"
     kind = "object" if isinstance(value, dict) else "array"
     return f"{kind} '{msgspec.json.encode(value, order='sorted').decode()}'"
+
+
+def _number(value: float) -> str:
+    return decimals.plain(value) if isinstance(value, float) else str(value)
 
 
 def whole(value: Any) -> StrictError:
@@ -226,14 +240,17 @@ def port(value: Any) -> int | str:
     return value
 
 
-def _duration(value: Any) -> str:
+def _only_text(value: Any) -> str:
     if not isinstance(value, str):
-        raise StrictError(f"json: cannot unmarshal {_json_kind(value)} into Go value of type string")
-    return duration.normalised(value)
+        raise StrictError(f"json: cannot unmarshal {json_kind(value)} into Go value of type string")
+    return value
 
 
 def _protocol(value: Any) -> int | str:
-    return value if isinstance(value, str) else _unsigned(value, 255, "uint8")
+    """A number that is written as text becomes one."""
+    if not isinstance(value, str):
+        return _unsigned(value, 255, "uint8")
+    return int(value) if value.isascii() and value.isdigit() and int(value) < 256 else value
 
 
 def as_number(value: Any) -> int:
@@ -245,23 +262,24 @@ def as_number(value: Any) -> int:
         if len(parts) == 2 and all(part.isdigit() and int(part) < 2**16 for part in parts):
             return (int(parts[0]) << 16) + int(parts[1])
         raise StrictError(f"invalid AS Number format ({value})")
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32:
-        return value
-    raise StrictError(f"json: cannot unmarshal {_json_kind(value)} into Go value of type string")
+    number = _whole(value)
+    if number is not None and 0 <= number < 2**32:
+        return number
+    raise StrictError(f"json: cannot unmarshal {json_kind(value)} into Go value of type string")
 
 
 def _unsigned(value: Any, most: int, go_type: str) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most:
-        return value
-    shown = (
-        f"{_json_kind(value)} {goyaml.text_of(value)}"
-        if isinstance(value, (int, float))
-        else _json_kind(value)
-    )
+    number = _whole(value)
+    if number is not None and 0 <= number <= most:
+        return number
+    shown = json_kind(value)
+    if shown == "number":
+        shown += f" {_number(value)}"
     raise StrictError(f"json: cannot unmarshal {shown} into Go value of type {go_type}")
 
 
-def _json_kind(value: Any) -> str:
+def json_kind(value: Any) -> str:
+    """The type of a value as Go's JSON decoder calls it."""
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, (int, float)):

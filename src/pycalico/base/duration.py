@@ -7,7 +7,10 @@ import re
 _UNITS_NS = {
     "ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9,
 }  # fmt: skip
-_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)(?![^.\d])")
+#: A number and what is no unit.
+_UNKNOWN = re.compile(r"(?:\d+\.?\d*|\.\d+)([^.\d]+)")
+_MOST_NS = 2**63 - 1
 
 
 class DurationError(ValueError):
@@ -27,6 +30,8 @@ def parse_ns(text: str) -> int:
         if match is None:
             if re.fullmatch(r"[\d.]+", rest[position:]):
                 raise DurationError(f'time: missing unit in duration "{text}"')
+            if unknown := _UNKNOWN.match(rest, position):
+                raise DurationError(f'time: unknown unit "{unknown[1]}" in duration "{text}"')
             raise DurationError(f'time: invalid duration "{text}"')
         whole, _, fraction = match[1].partition(".")
         unit = _UNITS_NS[match[2]]
@@ -34,6 +39,8 @@ def parse_ns(text: str) -> int:
         if fraction:
             total += int(fraction) * unit // 10 ** len(fraction)
         position = match.end()
+    if total > _MOST_NS:
+        raise DurationError(f'time: invalid duration "{text}"')
     return -total if text.startswith("-") else total
 
 

@@ -33,8 +33,10 @@ def text(value: Any) -> str:
         return "true"
     if value is False:
         return "false"
-    if isinstance(value, float) and value == int(value):
-        return str(int(value)) if abs(value) < 1e21 else f"{value:g}"
+    if isinstance(value, float):
+        from pycalico.base import decimals  # noqa: PLC0415 (the order of policies, and nothing else)
+
+        return decimals.general(value)
     return str(value)
 
 

@@ -50,10 +50,15 @@ def client(path: str) -> TypedClient:
     return TypedClient(driver, allocator)  # type: ignore[arg-type]
 
 
+def _path(arguments: Arguments) -> str:
+    """The file that is given, be it one without a name, which is an error and no default."""
+    return arguments.texts.get("--config", DEFAULT_PATH)
+
+
 def required(arguments: Arguments) -> TypedClient:
     """The client, or the end of the command."""
     try:
-        return client(arguments.text("--config") or DEFAULT_PATH)
+        return client(_path(arguments))
     except DatastoreError as error:
         raise Failure(f"Failed to create Calico API client: {error}", stdout=True) from error
 
@@ -62,7 +67,7 @@ def checked(arguments: Arguments) -> TypedClient:
     """For commands that report a client's failure as their own: versions checked, then the client. Raises Failure."""
     check_version(arguments)
     try:
-        return client(arguments.text("--config") or DEFAULT_PATH)
+        return client(_path(arguments))
     except DatastoreError as error:
         raise Failure(error) from error
 
@@ -70,7 +75,7 @@ def checked(arguments: Arguments) -> TypedClient:
 def ask_ahead(arguments: Arguments, kind: str, namespace: str = "", *, each: bool = False) -> None:
     """Tells the datastore, where it can be told, that a list of ``kind`` comes next, or ``each`` of it: it answers meanwhile."""
     try:
-        driver = client(arguments.text("--config") or DEFAULT_PATH).driver
+        driver = client(_path(arguments)).driver
     except DatastoreError:
         return
     ask = getattr(driver, "ask_ahead", None)
@@ -83,7 +88,7 @@ def check_version(arguments: Arguments) -> None:
     if "--allow-version-mismatch" in arguments.switches:
         return
     try:
-        found = client(arguments.text("--config") or DEFAULT_PATH)
+        found = client(_path(arguments))
     except DatastoreError:
         return  # the command itself says so, if it needs a client
     try:

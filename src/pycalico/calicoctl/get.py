@@ -147,7 +147,8 @@ def _file(path: str) -> str:
         with open(path, encoding="utf-8") as file:  # noqa: PTH123
             return file.read()
     except OSError as error:
-        raise Failure(f"open {path}: {(error.strerror or str(error)).lower()}") from error
+        what = "read" if isinstance(error, IsADirectoryError) else "open"
+        raise Failure(f"{what} {path}: {(error.strerror or str(error)).lower()}") from error
 
 
 @functools.cache

@@ -75,6 +75,8 @@ def delete(client: TypedClient, resource: Resource) -> Resource:
     _guard(resource, "delete")
     meta = resource.metadata
     if not meta.name:
+        if resource.kind == "Node":
+            raise Refused("error with field node (field should be assigned)")
         # Cleaning up after a node without a name would take what belongs to no node in particular.
         if not getattr(client.driver, "owns_nodes", True):
             raise Refused("resource name may not be empty")

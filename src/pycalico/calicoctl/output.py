@@ -18,6 +18,8 @@ _ESCAPED = (
     ("\u2028", "\\u2028"),
     ("\u2029", "\\u2029"),
 )
+#: Whole numbers below this are written in full.
+_EXPONENT_FROM = 1e21
 #: Metadata that is written after the creation time.
 _LATER = (
     "deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences", "finalizers",
@@ -46,7 +48,8 @@ def _object(resource: Resource) -> dict[str, Any]:
     if (
         isinstance(spec, dict)
         and isinstance(spec.get("order"), float)
-        and spec["order"] == int(spec["order"])
+        and spec["order"].is_integer()
+        and abs(spec["order"]) < _EXPONENT_FROM
     ):
         spec["order"] = int(spec["order"])
     return found

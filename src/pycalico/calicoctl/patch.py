@@ -36,21 +36,21 @@ def _patched(client: TypedClient, resource: Resource, patch: str) -> Resource:
     if not isinstance(stored, Resource):
         raise Refused("resource name may not be empty")
     try:
-        change = msgspec.json.decode(patch, type=dict[str, Any])
+        change = msgspec.json.decode(patch, type=dict[str, Any] | None) or {}
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise Invalid("performing strategic merge patch: invalid JSON document") from error
     try:
         merged = merge(msgspec.to_builtins(stored), change)
     except ValueError as error:
         raise Invalid(f"performing strategic merge patch: {error}") from error
-    if merged.get("kind") != stored.kind:
-        raise Invalid(f"updating existing resource: the kind {stored.kind} cannot be changed")
     try:
         found = manifests.resources_of(merged)
     except manifests.ManifestError as error:
         raise Invalid(f"creating resource from patched data: {error}") from error
     except ValueError as error:
         raise Invalid(f"creating resource from patched data: error parsing document: {error}") from error
+    if found[0].kind != stored.kind:
+        raise Invalid(f"updating existing resource: the kind {stored.kind} cannot be changed")
     try:
         return operations.updated(client, found[0])
     except DatastoreError as error:

@@ -11,6 +11,7 @@ from pycalico.base import duration
 from pycalico.calicoctl import connection
 from pycalico.calicoctl.failure import Failure
 from pycalico.calicoctl.syntax import Arguments
+from pycalico.datastore.config import KUBERNETES
 from pycalico.datastore.errors import DatastoreError
 
 
@@ -18,9 +19,15 @@ def run(arguments: Arguments) -> None:
     """Prints both versions; with ``--poll`` again and again, what has changed."""
     pause_s = _poll(arguments.text("--poll"))
     print(f"Client Version:    {CALICO_VERSION}\nGit commit:        pycalico-{__version__}", flush=True)
+    kind = ""
+    path = arguments.text("--config")
     try:
-        client = connection.client(arguments.text("--config"))
+        kind = connection.config(path).datastore_type
+        client = connection.client(path)
     except DatastoreError as error:
+        if kind == KUBERNETES:
+            print("Unable to detect installed Calico version")
+            return
         raise Failure(error) from error
     shown = ("", "")
     while True:

@@ -10,6 +10,8 @@ import math
 import re
 from typing import Any
 
+from pycalico.base import decimals
+
 _WIDTH = 80
 #: A column from which no line gets full: keys are not broken.
 _NEVER = -1_000_000
@@ -93,10 +95,16 @@ def _leaf(value: Any, indent: int, column: int) -> str:
     if isinstance(value, str):
         return _text(value, indent, column)
     if isinstance(value, float):
-        return f"{value:g}" if abs(value) >= 1e21 else str(int(value)) if value == int(value) else repr(value)
+        return _number(value)
     if isinstance(value, dict):
         return "{}"
     return "[]" if isinstance(value, list) else str(value)
+
+
+def _number(value: float) -> str:
+    """It was JSON before, where whole numbers have no exponent; up to 64 bits they are then integers."""
+    whole = value.is_integer() and abs(value) < 2**63
+    return decimals.plain(value) if whole and value else decimals.general(value or 0.0)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -56,6 +56,9 @@ class _File(Struct):
     spec: DatastoreConfig = msgspec.field(default_factory=DatastoreConfig)
 
 
+#: Our structs as messages call them.
+_RENAMED = {"_File": "CalicoAPIConfig", "DatastoreConfig": "CalicoAPIConfigSpec"}
+
 _VARIABLES = {
     "datastore_type": "DATASTORE_TYPE",
     "etcd_endpoints": "ETCD_ENDPOINTS",
@@ -106,7 +109,7 @@ def from_file(path: str) -> DatastoreConfig:
     with open(path, encoding="utf-8") as file:  # noqa: PTH123 (pathlib takes longer to load than to do without)
         text = file.read()
     try:
-        found = strict.decode(goyaml.parse(text), _File)
+        found = strict.decode(goyaml.parse(text), _File, renamed=_RENAMED)
     except ValueError as error:
         raise Invalid(
             f"syntax error in {path}: failed to parse config as YAML/JSON: error parsing document: {error}"

@@ -20,7 +20,7 @@ from pycalico.base import shapes
 from pycalico.datastore import cleanup, endpointname
 from pycalico.datastore.cleanup import IPAM
 from pycalico.datastore.client import Client, Event, Watch, Write
-from pycalico.datastore.errors import AlreadyExists, Conflict, Invalid, NotFound, NotSupported
+from pycalico.datastore.errors import AlreadyExists, Invalid, NotFound, NotSupported
 
 if TYPE_CHECKING:
     from pycalico.api.v3.workloadendpoint import WorkloadEndpoint
@@ -110,16 +110,14 @@ class TypedClient:
             ("UID", meta.uid),
         ):
             if not value:
+                shown = "0001-01-01 00:00:00 +0000 UTC" if field == "CreationTimestamp" else ""
                 raise Invalid(
-                    f"error with field Metadata.{field} = '' (field must be set for an Update request)"
+                    f"error with field Metadata.{field} = '{shown}' (field must be set for an Update request)"
                 )
         self._check_namespace(type(new), meta.namespace)
         if new.kind in _POLICIES:
             meta.name = stored_name(meta.name)
-        try:
-            return self._shown(self.driver.update(new))
-        except Conflict:
-            raise Conflict(resource.key) from None
+        return self._shown(self.driver.update(new))
 
     def update_status(self, resource: R) -> R:
         return self._shown(self.driver.update_status(resource))

@@ -14,9 +14,11 @@ _HAS = re.compile(r"has\([ \t]*([a-zA-Z0-9_./-]{1,512})[ \t]*\)")
 _CALL = re.compile(r"(all|global)\([ \t]*\)")
 #: Word operators count only right after a key.
 _TEST = re.compile(
-    r"(==|!=|contains(?![a-zA-Z0-9_./-])|starts[ \t]+with(?![a-zA-Z0-9_./-])|ends[ \t]+with(?![a-zA-Z0-9_./-])"
-    r"|not[ \t]+in(?![a-zA-Z0-9_./-])|in(?![a-zA-Z0-9_./-]))"
+    r"(==|!=|contains(?![a-zA-Z0-9_./-])|starts[ \t]*with(?![a-zA-Z0-9_./-])|ends[ \t]*with(?![a-zA-Z0-9_./-])"
+    r"|not[ \t]*in(?![a-zA-Z0-9_./-])|in(?![a-zA-Z0-9_./-]))"
 )
+#: Operators of two words, which may be written as one.
+_SPACED = {"startswith": "starts with", "endswith": "ends with", "notin": "not in"}
 #: Nesting beyond this is refused rather than left to exhaust the stack.
 _MOST_DEPTH = 100
 
@@ -107,7 +109,8 @@ class _Scanner:
         match = self._take(_TEST)
         if not match:
             raise self.error(f"expected an operator after label {key!r}")
-        operator = " ".join(match[1].split())
+        joined = "".join(match[1].split())
+        operator = _SPACED.get(joined, joined)
         if operator in ("in", "not in"):
             return InSet(key, self._parse_set(), negated=operator == "not in")
         return Compare(key, operator, self._parse_string())

@@ -15,7 +15,7 @@ class ProtoPort(Struct):
 
 class HealthTimeoutOverride(Struct):
     name: str = msgspec.field(default_factory=str)
-    timeout: str = msgspec.field(default_factory=str)
+    timeout: str = msgspec.field(default_factory=lambda: "0s")
 
 
 class RouteTableRange(Struct):

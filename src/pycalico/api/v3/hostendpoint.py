@@ -9,7 +9,7 @@ from pycalico.api.wire import Struct
 
 class EndpointPort(Struct):
     name: str = msgspec.field(default_factory=str)
-    protocol: Protocol = msgspec.field(default_factory=str)
+    protocol: Protocol = msgspec.field(default_factory=int)
     port: int = msgspec.field(default_factory=int)
 
 

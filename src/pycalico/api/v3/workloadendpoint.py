@@ -9,7 +9,7 @@ from pycalico.api.wire import Struct
 
 class WorkloadEndpointPort(Struct):
     name: str = msgspec.field(default_factory=str)
-    protocol: Protocol = msgspec.field(default_factory=str)
+    protocol: Protocol = msgspec.field(default_factory=int)
     port: int = msgspec.field(default_factory=int)
     host_port: int = msgspec.field(default_factory=int)
     host_ip: str = msgspec.field(default_factory=str)

@@ -13,7 +13,6 @@ from pycalico.api.validate.faults import Faults
 
 _STANDARD = re.compile(r"\d+:\d+")
 _LARGE = re.compile(r"\d+:\d+:\d+")
-_BIND_MODES = values.one_of("None", "NodeIP")
 
 
 def configuration(faults: Faults, found: BGPConfiguration) -> None:
@@ -29,7 +28,6 @@ def configuration(faults: Faults, found: BGPConfiguration) -> None:
         _required(faults, "CIDR", advertisement.cidr, "net", values.is_net)
         if not advertisement.communities:
             faults.tag("Communities", advertisement.communities, "required")
-    faults.field("BindMode", spec.bind_mode, "oneof", _BIND_MODES)
     faults.each("IgnoredInterfaces", spec.ignored_interfaces, "ignoredInterface", values.is_ignored_interface)
     _communities(faults, spec)
     if spec.node_to_node_mesh_enabled is False:
@@ -55,8 +53,8 @@ def default_only(found: BGPConfiguration) -> None:
         ("ServiceLoadBalancerIPs", spec.service_load_balancer_ips or None, "ServiceLoadBalancerIPs"),
         ("ServiceExternalIPs", spec.service_external_ips or None, "ServiceExternalIPs"),
         ("ServiceClusterIPs", spec.service_cluster_ips or None, "ServiceClusterIPs"),
-        ("NodeMeshPassword", spec.node_mesh_password, "NodeMeshPassword"),
-        ("NodeMeshMaxRestartTime", spec.node_mesh_max_restart_time, "NodeMeshMaxRestartTime"),
+        ("NodeMeshPassword", spec.node_mesh_password, "nodeMeshPassword"),
+        ("NodeMeshMaxRestartTime", spec.node_mesh_max_restart_time, "nodeMeshMaxRestartTime"),
     ):
         if value is not None:
             faults.bare(

@@ -41,8 +41,8 @@ def workload_endpoint(faults: Faults, found: WorkloadEndpoint) -> None:
     for nat in spec.ip_nats:
         faults.field("InternalIP", nat.internal_ip, "ip", values.is_ip)
         faults.field("ExternalIP", nat.external_ip, "ip", values.is_ip)
-        inner, outer = values.address(nat.internal_ip), values.address(nat.external_ip)
-        if inner is not None and outer is not None and inner.version != outer.version:
+        inner, outer = _version(nat.internal_ip), _version(nat.external_ip)
+        if inner is not None and outer is not None and inner != outer:
             faults.add("ExternalIP", nat.external_ip, "mismatched IP versions")
     faults.field("IPv4Gateway", spec.ipv4_gateway, "ipv4", values.is_ipv4)
     faults.field("IPv6Gateway", spec.ipv6_gateway, "ipv6", values.is_ipv6)
@@ -58,7 +58,22 @@ def workload_endpoint(faults: Faults, found: WorkloadEndpoint) -> None:
                 "WorkloadEndpointPort name must not be empty if no HostPort is specified",
             )
     faults.each("AllowSpoofedSourcePrefixes", spec.allow_spoofed_source_prefixes, "cidr", values.is_cidr)
+    _gateways(faults, spec)
     _addresses(faults, spec)
+
+
+def _gateways(faults: Faults, spec: WorkloadEndpointSpec) -> None:
+    for version, gateway in ((4, spec.ipv4_gateway), (6, spec.ipv6_gateway)):
+        if _version(gateway) not in (None, 0, version):
+            faults.add(f"IPv{version}Gateway", gateway, f"invalid IPv{version} gateway address specified")
+
+
+def _version(text: str) -> int | None:
+    """The version of an address or of a CIDR: 0 of empty text, None of what is neither."""
+    if not text:
+        return 0
+    found = values.parts(text)
+    return None if found is None else found[0].version
 
 
 def _port(faults: Faults, port: EndpointPort | WorkloadEndpointPort, owner: str, *, named: bool) -> None:

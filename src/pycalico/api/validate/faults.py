@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from pycalico.api.goyaml import float_text
+from pycalico.base import decimals
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -77,7 +77,7 @@ def go_text(value: Any, *, inner: bool = False) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return float_text(value)
+        return decimals.general(value)
     if isinstance(value, (list, tuple)):
         return "[" + " ".join(go_text(item, inner=True) for item in value) + "]"
     if isinstance(value, dict):

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from pycalico.api.v3.felixconfiguration import FelixConfiguration, FelixConfigurationSpec, RouteTableRange
 from pycalico.api.validate import rules, values
 from pycalico.api.validate.faults import Faults, go_text
@@ -119,6 +121,11 @@ _NUMBERS: tuple[tuple[str, str, tuple[tuple[str, int], ...]], ...] = (
     ("wireguard_listening_port_v6", "WireguardListeningPortV6", (("gt", 0), ("lte", 65535))),
     ("wireguard_routing_rule_priority", "WireguardRoutingRulePriority", (("gt", 0), ("lt", 32766))),
 )
+_POINTERS = {field.name for field in msgspec.structs.fields(FelixConfigurationSpec) if field.default is None}
+#: Both in the order in which faults are told: that of the fields.
+_ROWS: tuple[Any, ...] = tuple(
+    sorted((*_FIELDS, *_NUMBERS), key=lambda row: FelixConfigurationSpec.__struct_fields__.index(row[0]))
+)
 _COMPARE: dict[str, Callable[[int, int], bool]] = {
     "gte": lambda value, bound: value >= bound,
     "lte": lambda value, bound: value <= bound,
@@ -129,23 +136,17 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
 
 def configuration(faults: Faults, found: FelixConfiguration) -> None:
     spec = found.spec
-    for attribute, name, tag, holds in _FIELDS:
-        faults.field(name, getattr(spec, attribute), tag, holds)
-    for attribute, name, bounds in _NUMBERS:
-        value = getattr(spec, attribute)
-        for tag, bound in bounds if value is not None else ():
-            if not _COMPARE[tag](value, bound):
-                faults.tag(name, value, tag)
-                break
+    for row in _ROWS:
+        _row(faults, getattr(spec, row[0]), *row)
     for override in spec.health_timeout_overrides:
-        if not re.match(_TIMEOUT_NAME, override.name):
-            faults.add(
-                "HealthTimeoutOverride.Name", override.name, f"name should match regex {_TIMEOUT_NAME}"
-            )
+        shown = f"{{{override.name} {{{override.timeout}}}}}"
+        if not re.fullmatch(_TIMEOUT_NAME.strip("^$"), override.name):
+            faults.add("HealthTimeoutOverride.Name", shown, f"name should match regex {_TIMEOUT_NAME}")
         if override.timeout and duration.parse_ns(override.timeout) < 0:
-            faults.add("HealthTimeoutOverride.Timeout", override.timeout, "Timeout should not be negative")
-    for port in spec.kube_node_port_ranges or ():
-        rules.port(faults, port)
+            faults.add("HealthTimeoutOverride.Timeout", shown, "Timeout should not be negative")
+    for port in (spec.nat_port_range, *(spec.kube_node_port_ranges or ()), spec.bpf_psnat_ports):
+        if port is not None:
+            rules.port(faults, port)
     for each in spec.route_table_ranges or ():
         _id_range(faults, each)
     old = spec.route_table_range
@@ -156,6 +157,17 @@ def configuration(faults: Faults, found: FelixConfiguration) -> None:
             "must be a range of route table indices within 1..250",
         )
     _together(faults, spec)
+
+
+def _row(faults: Faults, value: Any, attribute: str, name: str, tag: Any, holds: Any = None) -> None:
+    if holds is not None:
+        # What may be left out upstream by being no value at all has to hold when it is empty text.
+        faults.field(name, value, tag, holds, required=value == "" and attribute in _POINTERS)
+        return
+    for rule, bound in tag if value is not None else ():
+        if not _COMPARE[rule](value, bound):
+            faults.tag(name, value, rule)
+            return
 
 
 def _id_range(faults: Faults, found: RouteTableRange) -> None:
@@ -177,9 +189,9 @@ def _together(faults: Faults, spec: FelixConfigurationSpec) -> None:
             faults.add("KubeNodePortRanges", ranges, "node port ranges should not contain named ports")
     for cidr in spec.external_nodes_list or ():
         found = values.parts(cidr)
-        if found is None:
+        if found is None and cidr:
             faults.add("ExternalNodesCIDRList", cidr, "has invalid CIDR(s)")
-        elif found[0].version != 4:
+        elif found is None or found[0].version != 4:
             faults.add("ExternalNodesCIDRList", cidr, "has invalid IPv6 CIDR")
     region = spec.openstack_region
     if len(region) > _MOST_REGION:
@@ -197,7 +209,7 @@ def _together(faults: Faults, spec: FelixConfigurationSpec) -> None:
     if spec.route_table_range is not None and spec.route_table_ranges is not None:
         faults.add(
             "RouteTableRange",
-            f"{{{spec.route_table_range.min} {spec.route_table_range.max}}}",
+            f"&{{{spec.route_table_range.min} {spec.route_table_range.max}}}",
             "cannot be set when `RouteTableRanges` is also set",
         )
     tables = sum(each.max - each.min + 1 for each in spec.route_table_ranges or ())

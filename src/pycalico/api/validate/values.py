@@ -6,6 +6,7 @@ import base64
 import binascii
 import ipaddress
 import re
+import warnings
 
 from pycalico.api import selector
 
@@ -30,6 +31,12 @@ _IPV4_PORT = re.compile(r"(\d+\.\d+\.\d+\.\d+):(\d+)")
 _IPV6_PORT = re.compile(r"\[([0-9a-fA-F:.]+)\]:(\d+)")
 _PAIR = re.compile(r"\s*\w+=.*")
 _PROMETHEUS_HOST = re.compile(r"[a-zA-Z0-9:._+-]{1,64}")
+#: Of ``::ffff:1.2.3.4``, before the address of IPv4.
+_MAPPED_BITS = 96
+_NOT_IN_GO = re.compile(r"(?<!\\)(?:\\\\)*(?:\(\?(?:[=!>(]|<[=!])|\\[1-9]|[*+?}]\+)")
+_NAMED_GROUP = re.compile(r"\(\?<(?![=!])")
+_REPEATS = re.compile(r"(?<!\\)\{(\d+)(?:,\d*)?\}")
+_MOST_REPEATS = 1000
 _LEVELS = ("Debug", "Info", "Warning", "Error", "Fatal")
 
 
@@ -50,6 +57,10 @@ def parts(text: str) -> tuple[Address, Network] | None:
     """Address and network of a CIDR, or of an address with a full mask; None when it is neither."""
     host, slash, length = text.partition("/")
     found = address(host)
+    if isinstance(found, ipaddress.IPv4Address) and ":" in host and length.isdigit():
+        if not int(length) >= _MAPPED_BITS:
+            return None
+        length = str(int(length) - _MAPPED_BITS)
     if found is None or (slash and not length.isdigit()):
         return None
     try:
@@ -90,9 +101,9 @@ def is_cidr_v6(text: str) -> bool:
 
 
 def is_net(text: str) -> bool:
-    """A CIDR without host bits, or an address."""
+    """A CIDR without host bits, or an address; as with ``is_cidr``, empty text."""
     found = parts(text)
-    return found is not None and found[0] == found[1].network_address
+    return not text or (found is not None and found[0] == found[1].network_address)
 
 
 def is_net_v4(text: str) -> bool:
@@ -180,8 +191,13 @@ def is_log_level(text: str) -> bool:
 
 
 def is_pattern(text: str) -> bool:
+    """Whether Go would take it, which looks neither ahead nor back, and repeats nothing more than 1000 times."""
+    if _NOT_IN_GO.search(text) or any(int(count) > _MOST_REPEATS for count in _REPEATS.findall(text)):
+        return False
     try:
-        re.compile(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            re.compile(_NAMED_GROUP.sub("(?P<", text))
     except re.error:
         return False
     return True

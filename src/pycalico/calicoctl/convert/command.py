@@ -12,6 +12,7 @@ import msgspec
 from pycalico.api import goyaml, manifests, strict, validate
 from pycalico.api.meta import Resource
 from pycalico.api.v3.networkpolicy import NetworkPolicy
+from pycalico.api.validate.values import is_mac
 from pycalico.calicoctl import manifestfiles, output
 from pycalico.calicoctl.convert import faults, legacy, resources
 from pycalico.calicoctl.failure import Failure
@@ -83,8 +84,8 @@ def _load(path: str) -> Iterator[legacy.Legacy | core.NetworkPolicy]:
         try:
             value = goyaml.parse(document)
             for each in value if isinstance(value, list) else [value]:
-                if each is not None:
-                    yield from _decoded(each)
+                # What is empty is no resource: upstream refuses it here, and only here.
+                yield from _decoded({} if each is None else each)
         except (manifests.ManifestError, faults.LegacyError) as error:
             raise manifests.ManifestError(str(error)) from error
         except (ValueError, msgspec.ValidationError) as error:
@@ -139,6 +140,8 @@ def _check_addresses(value: Any, name: str = "") -> None:
     elif isinstance(value, list):
         for each in value:
             _check_addresses(each, name)
+    elif name == "mac" and isinstance(value, str) and value and not is_mac(value):
+        raise strict.StrictError(f"address {value}: invalid MAC address")
     elif isinstance(value, str) and name in _ADDRESSES | _NETWORKS:
         try:
             if name in _ADDRESSES:

@@ -52,9 +52,13 @@ def converted(found: Legacy) -> Resource:
 def _peer(found: legacy.Peer) -> BGPPeer:
     meta = found.metadata
     if not meta.peer_ip:
-        raise ConversionError("no PeerIP is set, invalid BGPPeer")
+        raise ConversionError(
+            f"no PeerIP is set, invalid BGPPeer: BGPPeer(PeerIP=<nil>, Scope={meta.scope}, Node={meta.node})"
+        )
     if meta.scope == "node" and not meta.node:
-        raise ConversionError("With Node scope a Node must be defined")
+        raise ConversionError(
+            f"With Node scope a Node must be defined: {{{{}} {meta.scope}  {meta.peer_ip}}}"
+        )
     if meta.scope not in ("global", "node"):
         raise ConversionError("insufficient identifiers, missing 'scope'")
     ip = str(ipaddress.ip_address(meta.peer_ip))

@@ -73,7 +73,8 @@ def _checked(path: str, information: ClusterInformation, *, force: bool) -> Repo
         with open(path, "rb") as file:  # noqa: PTH123 (pathlib takes 3 ms to load)
             found = report.decode(file.read())
     except OSError as error:
-        raise Failure(f"open {path}: {(error.strerror or str(error)).lower()}") from error
+        what = "read" if isinstance(error, IsADirectoryError) else "open"
+        raise Failure(f"{what} {path}: {(error.strerror or str(error)).lower()}") from error
     except ValueError as error:
         raise Failure(error) from error
     if found.cluster_guid != information.spec.cluster_guid:

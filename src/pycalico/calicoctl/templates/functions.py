@@ -24,7 +24,7 @@ def known(cluster_asn: Callable[[], str]) -> dict[str, Function]:
 
     def config(name: str) -> str:
         if name.lower() != "asnumber":
-            raise CallError(f"unhandled config type {name}")
+            raise CallError("unhandled config type")
         return cluster_asn()
 
     return {

@@ -113,7 +113,7 @@ class Interpreter:
         try:
             return self._functions[name](*arguments)
         except (CallError, ValueError, AttributeError) as error:
-            raise self._fault(first, f"error calling {name}: {error}") from error
+            raise self._fault(first, f"error calling {name}: {error}", call) from error
         except TypeError as error:
             if "positional argument" in str(error):
                 raise self._fault(first, f"wrong number of args for {name}: got {len(arguments)}") from error
@@ -159,9 +159,11 @@ class Interpreter:
         except values.Missing as error:
             raise self._fault(operand, f"can't evaluate field {name} in type {error}") from error
 
-    def _fault(self, operand: Operand, what: str) -> TemplateError:
+    def _fault(self, operand: Operand, what: str, call: Call | None = None) -> TemplateError:
+        """``call`` where all of it is at fault."""
         place = f"{operand.line}:{operand.column}"
-        message = f'template: {NAME}:{place}: executing "{NAME}" at <{_shown(operand)}>: {what}'
+        shown = " ".join(map(_shown, call.operands)) if call else _shown(operand)
+        message = f'template: {NAME}:{place}: executing "{NAME}" at <{shown}>: {what}'
         return TemplateError(message, "".join(self._out))
 
 
@@ -169,4 +171,6 @@ def _shown(operand: Operand) -> str:
     fields = "".join(f".{name}" for name in operand.fields)
     if operand.kind == "dot":
         return fields or "."
+    if operand.kind == "string":
+        return f'"{operand.value}"'
     return f"{operand.value}{fields}"

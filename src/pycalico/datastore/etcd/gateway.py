@@ -34,6 +34,7 @@ _KEPT = 4
 _UNAUTHENTICATED = 16
 _PERMISSION_DENIED = 7
 #: Refusals of credentials that come with other codes.
+_NO_AUTHENTICATION = "authentication is not enabled"
 _CREDENTIALS = re.compile("permission denied|user name is empty|authentication failed|invalid auth token")
 
 
@@ -395,8 +396,12 @@ class Gateway:
         if not self._token:
             body = {"name": self._user, "password": self._password}
             status, answer = self._request("/v3/auth/authenticate", msgspec.json.encode(body))
+            if status >= 300 and _NO_AUTHENTICATION in (text := _text(status, answer)[0]):
+                # An etcd that asks nobody who he is; whoever has credentials is served as anybody.
+                self._user = ""
+                return _JSON
             if status >= 300:
-                raise self._placed(Unauthorized(_text(status, answer)[0]))
+                raise self._placed(Unauthorized(text))
             self._token = shapes.decode(answer, _Token).token
         return {**_JSON, "Authorization": self._token}
 

@@ -92,7 +92,7 @@ def in_cluster(environ: Mapping[str, str], folder: str | os.PathLike[str] = _IN_
     host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT")
     if not host or not port:
         raise Invalid(
-            "unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined"
+            "invalid configuration: no configuration has been provided, try setting KUBERNETES_MASTER environment variable"
         )
     if ":" in host:
         host = f"[{host}]"

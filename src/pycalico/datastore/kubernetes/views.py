@@ -237,7 +237,7 @@ class WorkloadEndpoints(View[core.Pod, WorkloadEndpoint]):
     def _pod_of(self, name: str, key: Key) -> str:
         parts = names.split_workload_endpoint(name)
         if len(parts) < 3 or not parts[2]:
-            raise NotFound(key, f"{name} is not the name of an endpoint")
+            raise NotFound(key, "malformed WorkloadEndpoint name - unable to determine Pod name")
         return parts[2]
 
 
