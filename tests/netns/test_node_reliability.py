@@ -130,8 +130,10 @@ def test_what_a_service_lacks_costs_nobody_else(cluster):
     until(lambda: "BGPConfiguration: the feed failed" in log.read_text())
     cluster.inside(ADD, "5")
     until(lambda: "Mesh_10_91_0_5" in sessions(w1))
-    assert pid_of(w1, ("calico-node", "-confd")) == confd
-    limit(confd, resource.RLIMIT_AS, resource.RLIM_INFINITY)
+    # Seldom its loop is the one that asks for memory while the large object has all of it: then it starts anew, and says why.
+    now = pid_of(w1, ("calico-node", "-confd"))
+    assert now == confd or "calico-node -confd: out of memory" in log.read_text()
+    limit(now, resource.RLIMIT_AS, resource.RLIM_INFINITY)
 
     # What cannot be written to is told of, and not needed for routes.
     w1.enter("mount", "--bind", "/run/calico", "/run/calico")
