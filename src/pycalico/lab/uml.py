@@ -29,6 +29,10 @@ _OUTSIDE, _INSIDE, _PREFIX = "169.254.201.1", "169.254.201.2", 30
 _PORT = 7
 _BOOT_S = 60.0
 _LOOK_S = 0.2
+_PANIC = "Kernel panic"
+#: It keeps 2.7 kB of registers for a process; where there are more, as with Intel's AMX, the first program ends it.
+_TOO_MANY_REGISTERS = "ptrace set fp regs failed"
+UNFIT = "User-Mode Linux has no room for this processor's registers (AMX): use the machine's kernel, without KERNEL=uml"
 
 _LINKS = f"""\
 link set lo up
@@ -93,10 +97,14 @@ class Uml:
                 self._connect(timeout_s=1.0).close()
                 return
             except OSError:
-                if started.poll() is not None or time.monotonic() > deadline:
-                    reason = self._last_words()
+                said = (self.directory / "console.log").read_text(errors="replace")
+                if started.poll() is not None or _PANIC in said or time.monotonic() > deadline:
                     self.stop()
-                    raise LabError(f"the User-Mode Linux kernel did not start: {reason}") from None
+                    raise LabError(
+                        UNFIT
+                        if _TOO_MANY_REGISTERS in said
+                        else f"the User-Mode Linux kernel did not start: {_last_words(said)}"
+                    ) from None
                 time.sleep(0.1)
 
     def pid(self) -> int | None:
@@ -148,9 +156,9 @@ class Uml:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
-    def _last_words(self) -> str:
-        lines = (self.directory / "console.log").read_text(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
+def _last_words(said: str) -> str:
+    return next((line.strip() for line in reversed(said.split("\n")) if line.strip()), "it said nothing")
 
 
 def _memory_directory(fallback: Path, memory_mb: int) -> str:
