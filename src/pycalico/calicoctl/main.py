@@ -13,7 +13,7 @@ from typing import Any
 from pycalico.base import lean
 
 # Before anything loads msgspec: 4 ms of a run's 30. A run that asks for nothing special needs no log and no paths.
-lean.load("socket")
+lean.load("copy", "socket")
 
 from pycalico.calicoctl import commands, syntax  # noqa: E402
 from pycalico.calicoctl.commands import Command, Group  # noqa: E402

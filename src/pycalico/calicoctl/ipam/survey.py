@@ -125,8 +125,11 @@ def endpoint_addresses(endpoint: WorkloadEndpoint) -> Iterator[str]:
 
 
 def _normal(text: str, what: str) -> str:
+    plain = text.partition("/")[0]
     try:
-        return address.text(*address.number(text.partition("/")[0]))
+        family, number = address.number(plain)
+        # What the C library takes for an IPv4 address has one form only.
+        return plain if family == 4 else address.text(family, number)
     except ValueError as error:
         raise ValueError(f"failed to parse {what}: {error}") from error
 
