@@ -46,7 +46,7 @@ class _Check:
         show_all = "--show-all-ips" in arguments.switches
         self._all: Say = _say if show_all else _silent
         self._problem: Say = _say if show_all or "--show-problem-ips" in arguments.switches else _silent
-        self._survey = Survey(note=self._all)
+        self._survey = Survey(note=_say if show_all else None)
         self._problems = 0
 
     def run(self) -> None:
@@ -138,8 +138,8 @@ class _Check:
     def _find_leaked(self) -> None:
         _say("Scanning for IPs that are allocated but not actually in use...")
         leaked = [ip for ip in self._survey.allocations if ip not in self._survey.users]
-        for ip in leaked:
-            self._problem(f"  {ip} leaked; attrs {self._survey.holders[ip]}")
+        for ip in leaked if self._problem is not _silent else ():
+            self._problem(f"  {ip} leaked; attrs {survey.described(self._survey.holders[ip])}")
         self._problems += len(leaked)
         _say(f"Found {len(leaked)} IPs that are allocated in IPAM but not actually in use.")
 

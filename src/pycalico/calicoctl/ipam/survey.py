@@ -22,12 +22,12 @@ _WINDOWS = "Reserved for Windows"
 
 
 class Survey(msgspec.Struct):
-    """``note`` is told of each address as it is found, for ``--show-all-ips``."""
+    """``note`` is told of each address as it is found, for ``--show-all-ips``; None: nobody is to know."""
 
-    note: Callable[[str], None]
+    note: Callable[[str], None] | None
     allocations: dict[str, list[Allocation]] = {}
-    #: By address: handle and attributes as text.
-    holders: dict[str, str] = {}
+    #: By address; `described` makes a text of one.
+    holders: dict[str, Holder] = {}
     by_node: dict[str, int] = {}
     #: By address: who uses it.
     users: dict[str, list[str]] = {}
@@ -63,11 +63,11 @@ class Survey(msgspec.Struct):
             creation_timestamp=attributes.get("timestamp", ""),
             borrowed=node != owner,
         )
-        shown = ",".join(f"{key}={attributes[key]}" for key in sorted(attributes))
-        self.holders[ip] = f"Main:{'<none>' if holder.handle is None else holder.handle} Extra:{shown}"
+        self.holders[ip] = holder
         self.allocations.setdefault(ip, []).append(found)
         self.by_node[node] = self.by_node.get(node, 0) + 1
-        self.note(f"  {ip} allocated; attrs {self.holders[ip]}")
+        if self.note:
+            self.note(f"  {ip} allocated; attrs {described(holder)}")
         if holder.handle == blocks.WINDOWS_HANDLE:
             self.add_use(ip, _WINDOWS)
         elif holder.handle is not None:
@@ -75,11 +75,18 @@ class Survey(msgspec.Struct):
             self.handles[holder.handle] = None
 
     def add_use(self, ip: str, user: str) -> None:
-        self.note(f"  {ip} belongs to {user}")
+        if self.note:
+            self.note(f"  {ip} belongs to {user}")
         self.users.setdefault(ip, []).append(user)
         for each in self.allocations.get(ip, ()):
             each.in_use = True
             each.owners = [*(each.owners or ()), user]
+
+
+def described(holder: Holder) -> str:
+    """Handle and attributes."""
+    attributes = ",".join(f"{key}={value}" for key, value in sorted(holder.attributes.items()))
+    return f"Main:{'<none>' if holder.handle is None else holder.handle} Extra:{attributes}"
 
 
 def each(client: Client, kind: type[R]) -> Iterator[R]:
