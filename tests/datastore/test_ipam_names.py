@@ -16,7 +16,7 @@ from pycalico.datastore.open import open_client
 from pycalico.ipam.allocator import Allocator
 
 LONG = ".".join(["n" * 60] * 4) + ".example"  # 251
-HOSTS = [LONG, LONG + "x", LONG[:-1] + "y", "a.b-c.d", "a--b", "10-0-0-0-26"]
+HOSTS = [LONG, LONG + "x", LONG[:-1] + "y", "a.b-c.d", "a--b", "a", "10-0-0-0-26"]
 
 
 def run(client, hosts, networks):
@@ -34,6 +34,8 @@ def run(client, hosts, networks):
         assert len(set(taken.values())) == len(taken)
         owners = {item.spec.node: item for item in client.list(BlockAffinity).items}
         assert set(owners) >= set(hosts)
+        for host in hosts:
+            assert [item.spec.node for item in ipam.records.affinities(host)] == [host]
         assert all(len(item.metadata.name) <= 253 for item in owners.values())
         blocks = {item.spec.affinity for item in client.list(IPAMBlock).items}
         assert blocks >= {f"host:{host}" for host in hosts}

@@ -100,10 +100,9 @@ def folded(value: Any, shape: Shape = NETCONF, path: str = "") -> dict[str, Any]
     """A copy in which every option has its own name and nothing is null. Unknown ones stay. Raises Misfit."""
     if not isinstance(value, dict):
         raise Misfit(f"json: cannot unmarshal {_kind(value)} into Go value of type types.NetConf")
-    names = {name.lower(): name for name in shape}
     found: dict[str, Any] = {}
     for key, given in value.items():
-        name = key if key in shape else names.get(key.lower(), "")
+        name = key if key in shape else next((name for name in shape if name.lower() == key.lower()), "")
         if given is None:
             continue
         found[name or key] = _taken(given, shape[name], path, name) if name else given

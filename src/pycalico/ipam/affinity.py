@@ -64,7 +64,8 @@ class Affinities:
         self.confirm(affinity)
         return made
 
-    def _adopt(self, affinity: BlockAffinity, found: IPAMBlock) -> IPAMBlock:
+    def _adopt(self, affinity: BlockAffinity, remembered: IPAMBlock) -> IPAMBlock:
+        found = self._surely(affinity, remembered)
         if blocks.owner(found.spec) != affinity.spec.node:
             self._records.delete_affinity(affinity)
             raise StaleAffinity(
@@ -138,6 +139,7 @@ class Affinities:
             # The claim never got as far as its block, or a release did not get past it.
             self._records.delete_affinity(affinity)
             return
+        found = self._surely(affinity, found)
         if blocks.owner(found.spec) != host:
             self._records.delete_affinity(affinity)
             raise AffinityConflict(str(cidr), str(found.spec.affinity))
@@ -150,6 +152,18 @@ class Affinities:
             found.spec.affinity = None
             self._records.write_block(found)
         self._records.delete_affinity(affinity)
+
+    def _surely(self, affinity: BlockAffinity, remembered: IPAMBlock) -> IPAMBlock:
+        """Read anew unless it is the host's: no affinity is deleted because of an old memory of its block.
+
+        Raises Conflict when the block is gone.
+        """
+        if blocks.owner(remembered.spec) == affinity.spec.node:
+            return remembered
+        found = self._records.reread(cidr_of(remembered))
+        if found is None:
+            raise Conflict(affinity.key)
+        return found
 
     def _still(self, affinity: BlockAffinity, state: str) -> BlockAffinity:
         """Writes the state, which also proves that nobody changed the affinity since it was read."""

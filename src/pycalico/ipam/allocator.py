@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from pycalico.api import names
@@ -90,10 +91,11 @@ class Allocator:
 
     def assign_ip(self, address: str, handle: str | None, attributes: Mapping[str, str], host: str) -> None:
         """Takes one given address, claiming its block if nobody has it. Raises AlreadyAssigned and IPAMError."""
+        began_s = time.monotonic()
         try:
             self._assign_ip(address, handle, attributes, host)
         except AlreadyAssigned:
-            if not self.records.look_anew():
+            if not self.records.look_anew(began_s):
                 raise
             self._assign_ip(address, handle, attributes, host)
 
@@ -141,12 +143,13 @@ class Allocator:
 
         Where the configuration lets released addresses rest, they do, unless they were ``unused``.
         """
+        began_s = time.monotonic()
         found = self.records.handle(handle) or self._unrecorded(handle)
         if found is None:
             raise NotFound(Key("IPAMHandle", "", handle))
         rest = self._lets_rest(unused=unused)
         return sum(
-            self._release_handle(found, ipaddress.ip_network(cidr), count, rest=rest)
+            self._release_handle(found, ipaddress.ip_network(cidr), count, began_s, rest=rest)
             for cidr, count in list(found.spec.block.items())
         )
 
@@ -174,7 +177,9 @@ class Allocator:
     def _lets_rest(self, *, unused: bool) -> bool:
         return not unused and bool(self.records.rest_s())
 
-    def _release_handle(self, holder: IPAMHandle, cidr: Network, claimed: int, *, rest: bool) -> int:
+    def _release_handle(
+        self, holder: IPAMHandle, cidr: Network, claimed: int, began_s: float, *, rest: bool
+    ) -> int:
         handle = holder.spec.handle_id or holder.metadata.name
         freed = 0
 
@@ -194,7 +199,7 @@ class Allocator:
                 continue
             if not freed and not anew:
                 anew = True
-                if self.records.look_anew():
+                if self.records.look_anew(began_s):
                     known = {}
                     continue
             if not freed:
@@ -230,13 +235,14 @@ class Allocator:
 
     def _release_surely(self, cidr: Network, items: list[Release], *, rest: bool) -> list[str]:
         """Looks again where an old memory may be the reason that something is not there, or is another's."""
+        began_s = time.monotonic()
         try:
             missing = self._release_from(cidr, items, rest=rest)
         except (Conflict, ReleaseConflict):
-            if not self.records.look_anew():
+            if not self.records.look_anew(began_s):
                 raise
             return self._release_from(cidr, items, rest=rest)
-        if missing and self.records.look_anew():
+        if missing and self.records.look_anew(began_s):
             return self._release_from(cidr, [item for item in items if item.address in missing], rest=rest)
         return missing
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -72,6 +73,7 @@ class AutoAssign:
     def __init__(self, records: Records, affinities: Affinities, commits: Commits, wanted: Wanted) -> None:
         if not wanted.use:
             raise IPAMError("must specify the intended use when assigning an IP")
+        self._began_s = time.monotonic()
         self._records, self._affinities, self._commits = records, affinities, commits
         self._wanted, self._host = wanted, wanted.host
         labels = records.node(wanted.host).metadata.labels
@@ -129,23 +131,25 @@ class AutoAssign:
         """A block of this host with that many free addresses: one it has, else a newly claimed one."""
         while True:
             found = self._own_with(min_free)
-            if found is None and self._records.look_anew():
-                # Others may have given addresses back.
-                self._mine = list(self._affine())
-                found = self._own_with(min_free)
             if found is not None:
                 return found
             with self._commits.claiming:
                 # Another caller of this process may have claimed one meanwhile.
-                self._mine = [cidr for cidr in self._affine() if cidr not in self._owned]
+                affine = list(self._affine())
+                self._mine = [cidr for cidr in affine if cidr not in self._owned]
                 self._owned |= set(self._mine)
-                if not self._mine:
-                    return self._claimed(min_free)
+                if self._mine:
+                    continue
+                if self._records.look_anew(self._began_s, affine):
+                    # Others may have given addresses back.
+                    self._mine = affine
+                return self._own_with(min_free) or self._claimed(min_free)
 
     def _own_with(self, min_free: int) -> IPAMBlock | None:
         while self._mine:
             cidr = self._mine[0]
-            found = None if self._reserved.covers(cidr) else self._affinities.load(self._host, cidr)
+            useless = self._reserved.covers(cidr) or (min_free > 0 and self._records.is_full(cidr))
+            found = None if useless else self._affinities.load(self._host, cidr)
             if found is not None and blocks.free(found.spec, self._reserved) >= min_free:
                 return found
             self._mine.pop(0)
@@ -222,6 +226,8 @@ class AutoAssign:
 
     def _borrow(self, outcome: Assignment) -> None:
         """Takes addresses from blocks of other hosts, in this host's order."""
+        # What is remembered of others' blocks may be older than what is free there.
+        self._records.look_anew(self._began_s)
         known = {blocks.network(found.spec) for found in self._records.blocks()}
         for pool in self._pools:
             for cidr in self._existing(pool, known):

@@ -16,6 +16,7 @@ import msgspec
 from pycalico.api import names
 from pycalico.api.meta import ObjectMeta
 from pycalico.api.v3.ipam import AllocationAttribute, IPAMBlock, IPAMBlockSpec
+from pycalico.ipam import sequence
 from pycalico.ipam.errors import AffinityMismatch, AlreadyAssigned, IPAMError
 from pycalico.ipam.reservations import NONE, Reservations
 from pycalico.ipam.sequence import Network
@@ -64,13 +65,13 @@ def owner(block: IPAMBlockSpec) -> str | None:
 
 
 def network(block: IPAMBlockSpec) -> Network:
-    return ipaddress.ip_network(block.cidr)
+    return sequence.network(block.cidr)
 
 
 def base_of(block: IPAMBlockSpec) -> tuple[int, int]:
     """First address as a number, and the family."""
-    first = ipaddress.ip_address(block.cidr.split("/")[0])
-    return int(first), first.version
+    cidr = sequence.network(block.cidr, strict=False)
+    return int(cidr.network_address), cidr.version
 
 
 def text(address: int, version: int) -> str:
@@ -209,6 +210,11 @@ def release_handle(block: IPAMBlockSpec, handle: str, *, rest: bool = False) -> 
 def rests(attribute: AllocationAttribute) -> bool:
     """Whether its addresses were released, and wait to be free."""
     return attribute.handle_id is None and bool(attribute.released_at or attribute.secondary.get(RELEASED_AT))
+
+
+def has_resting(block: IPAMBlockSpec) -> bool:
+    # Of a block's many holders hardly one has no handle, and this is asked at each read.
+    return any(rests(found) for found in block.attributes if found.handle_id is None)
 
 
 def rests_since_s(block: IPAMBlockSpec) -> float | None:

@@ -9,7 +9,7 @@ import msgspec
 
 from pycalico.api.v3.ippool import IPPool
 from pycalico.ipam.errors import IPAMError
-from pycalico.ipam.sequence import Network
+from pycalico.ipam.sequence import Network, network
 
 DEFAULT_BLOCK_SIZE = {4: 26, 6: 122}
 WORKLOAD = "Workload"
@@ -49,7 +49,7 @@ class Pool(msgspec.Struct, frozen=True):
 
 def from_resource(pool: IPPool) -> Pool:
     """Raises ValueError for an unparsable CIDR."""
-    cidr = ipaddress.ip_network(pool.spec.cidr, strict=False)
+    cidr = network(pool.spec.cidr, strict=False)
     return Pool(
         name=pool.metadata.name,
         cidr=cidr,

@@ -6,7 +6,7 @@ import ipaddress
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from pycalico.api import names
@@ -29,7 +29,7 @@ from pycalico.ipam import block as blocks
 from pycalico.ipam import pools
 from pycalico.ipam.errors import IPAMError, TooManyConflicts
 from pycalico.ipam.reservations import Reservations
-from pycalico.ipam.sequence import Network
+from pycalico.ipam.sequence import Network, network
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +45,24 @@ _CONFIG_NAME = "default"
 class Remembers(Protocol):
     """A client that answers reads of blocks and handles from what it read or wrote before."""
 
-    def look_anew(self) -> bool:
-        """The next reads ask the datastore. False when nothing was remembered."""
+    def look_anew(self, since_s: float, at_once: Iterable[str] = ()) -> bool:
+        """What was read or written before ``since_s`` (of `time.monotonic`) is read anew. False when nothing was.
+
+        That is when somebody asks for it, but for the blocks whose names are in ``at_once``.
+        """
+
+    def forget(self, block: str) -> None:
+        """The next read of the block of that name asks the datastore."""
+
+    def is_full(self, block: str) -> bool:
+        """Whether the block of that name is remembered, and has no address that is free or rests."""
+
+
+@runtime_checkable
+class KnowsHosts(Protocol):
+    """A client that finds the affinities of one host without reading those of all."""
+
+    def affinities_of(self, host: str) -> Sequence[BlockAffinity]: ...
 
 
 class Records:
@@ -54,10 +70,23 @@ class Records:
 
     def __init__(self, client: Client) -> None:
         self.client = client
+        # Asked once: a look at a protocol takes long.
+        self._memory = client if isinstance(client, Remembers) else None
+        self._hosts = client if isinstance(client, KnowsHosts) else None
 
-    def look_anew(self) -> bool:
-        """To be tried before a caller is told "no": what the client remembers may be old. False when it was not."""
-        return isinstance(self.client, Remembers) and self.client.look_anew()
+    def look_anew(self, since_s: float, at_once: Iterable[Network] = ()) -> bool:
+        """To be tried before a caller is told "no": what the client remembers may be old. False when it was not.
+
+        ``since_s``: of `time.monotonic`, when the caller came. What was read after that is as good as read now.
+        ``at_once`` are blocks that many ask for: they are read here, and meanwhile found as they were.
+        """
+        if self._memory is None:
+            return False
+        return self._memory.look_anew(since_s, [names.block(str(cidr)) for cidr in at_once])
+
+    def is_full(self, cidr: Network) -> bool:
+        """As far as is known without asking the datastore."""
+        return self._memory is not None and self._memory.is_full(names.block(str(cidr)))
 
     # ---- pools, nodes, reservations, configuration ----
 
@@ -106,6 +135,12 @@ class Records:
         self.end_rests([found])
         return found
 
+    def reread(self, cidr: Network) -> IPAMBlock | None:
+        """As it is now, whatever the client remembers."""
+        if self._memory is not None:
+            self._memory.forget(names.block(str(cidr)))
+        return self.block(cidr)
+
     def blocks(self) -> list[IPAMBlock]:
         found = [block for block in self.client.list(IPAMBlock).items if not block.spec.deleted]
         self.end_rests(found)
@@ -113,7 +148,7 @@ class Records:
 
     def end_rests(self, found: Sequence[IPAMBlock]) -> bool:
         """Frees, in these copies, the addresses that have rested; the next write of a block has it. False: none had."""
-        resting = [block for block in found if any(map(blocks.rests, block.spec.attributes))]
+        resting = [block for block in found if blocks.has_resting(block.spec)]
         rest_s = self.rest_s() if resting else None
         if rest_s is None:
             return False
@@ -175,11 +210,11 @@ class Records:
             return None
 
     def affinities(self, host: str, version: int | None = None) -> list[BlockAffinity]:
-        return [
-            found
-            for found in self.client.list(BlockAffinity).items
-            if found.spec.node == host and (version is None or cidr_of(found).version == version)
-        ]
+        if self._hosts is not None:
+            listed = self._hosts.affinities_of(host)
+        else:
+            listed = [found for found in self.client.list(BlockAffinity).items if found.spec.node == host]
+        return [found for found in listed if version is None or cidr_of(found).version == version]
 
     def create_affinity(self, host: str, cidr: Network, state: str) -> BlockAffinity:
         return self.client.create(
@@ -286,7 +321,7 @@ def _within(address: Address, cidr: Network) -> bool:
 
 
 def cidr_of(record: BlockAffinity | IPAMBlock) -> Network:
-    return ipaddress.ip_network(record.spec.cidr)
+    return network(record.spec.cidr)
 
 
 def block_write(block: IPAMBlock) -> Write:

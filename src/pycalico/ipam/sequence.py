@@ -12,7 +12,7 @@ import ipaddress
 import struct
 import time
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -20,6 +20,12 @@ _LENGTH, _TAP = 607, 273
 _WORD = (1 << 64) - 1
 _LCG_MODULUS = (1 << 31) - 1
 _LCG_FACTOR = 48271
+
+
+@lru_cache(maxsize=4096)
+def network(cidr: str, *, strict: bool = True) -> Network:
+    """Parsed once: an assignment meets its node's blocks and the pools again each time. Raises ValueError."""
+    return ipaddress.ip_network(cidr, strict=strict)
 
 
 def fnv1(name: str) -> int:

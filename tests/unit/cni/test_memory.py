@@ -3,7 +3,15 @@ import time
 import pytest
 
 from pycalico.api.meta import ObjectMeta
-from pycalico.api.v3.ipam import BlockAffinity, BlockAffinitySpec, IPAMBlock, IPAMBlockSpec, IPAMConfig
+from pycalico.api.v3.ipam import (
+    AllocationAttribute,
+    BlockAffinity,
+    BlockAffinitySpec,
+    IPAMBlock,
+    IPAMBlockSpec,
+    IPAMConfig,
+    IPAMHandle,
+)
 from pycalico.api.v3.ippool import IPPool, IPPoolSpec
 from pycalico.cni.agent.memory import MemoryClient
 from pycalico.datastore.errors import Conflict, NotFound, Unauthorized
@@ -107,6 +115,71 @@ def test_a_refused_create_does_not_hide_the_object_from_lists(store, client):
     with pytest.raises(Exception, match="already exists"):
         client.create(affinity)
     assert [item.metadata.name for item in client.list(BlockAffinity).items] == ["a"]
+
+
+def test_what_was_read_since_is_not_read_again(store, client):
+    client.create(block())
+    client.create(block("c"))
+    came_s = time.monotonic()
+    store.reads.clear()
+    assert client.look_anew(came_s, ["b", "nowhere"])
+    assert store.reads == ["b"]
+    assert not client.look_anew(came_s, ["b", "nowhere"])
+    client.get(IPAMBlock, "b")
+    assert store.reads == ["b"]
+    client.get(IPAMBlock, "c")
+    assert store.reads == ["b", "c"]
+
+
+def test_a_block_that_is_read_anew_and_gone_is_forgotten(store, client):
+    client.create(block())
+    store.delete(IPAMBlock, "b")
+    assert client.look_anew(time.monotonic(), ["b"])
+    with pytest.raises(NotFound):
+        client.get(IPAMBlock, "b")
+
+
+def test_many_handles_push_no_block_out(store, client):
+    client.create(block())
+    for number in range(2100):
+        client.create(IPAMHandle(metadata=ObjectMeta(name=f"h{number}")))
+    store.reads.clear()
+    client.get(IPAMBlock, "b")
+    client.get(IPAMHandle, "h2099")
+    assert store.reads == []
+    client.get(IPAMHandle, "h0")
+    assert store.reads == ["h0"]
+
+
+def test_whether_a_block_is_full_is_known_without_asking(store, client):
+    client.create(block())
+    assert client.is_full("b")
+    found = client.get(IPAMBlock, "b")
+    found.spec.unallocated = [0]
+    client.update(found)
+    assert not client.is_full("b")
+    assert not client.is_full("nowhere")
+    found = client.get(IPAMBlock, "b")
+    found.spec.unallocated, found.spec.allocations = [], [0]
+    found.spec.attributes = [AllocationAttribute(released_at="2026-11-23T05:33:13Z")]
+    client.update(found)
+    assert not client.is_full("b"), "an address that rests will be free"
+
+
+def test_the_affinities_of_this_node_are_told_apart(store, client):
+    for node, name in (("n", "n-10-0-1-0-24"), ("n-1", "n-1-10-0-0-0-24"), ("n", "n-10-0-0-0-24")):
+        cidr = ".".join(name.split("-")[-5:-1]) + "/24"
+        spec = BlockAffinitySpec(state="confirmed", node=node, cidr=cidr)
+        store.create(BlockAffinity(metadata=ObjectMeta(name=name), spec=spec))
+    until(lambda: len(client.list(BlockAffinity).items) == 3)
+
+    def of(node):
+        return [item.metadata.name for item in client.affinities_of(node)]
+
+    assert of("n") == ["n-10-0-0-0-24", "n-10-0-1-0-24"]
+    assert of("n-1") == ["n-1-10-0-0-0-24"]
+    store.delete(BlockAffinity, "n-10-0-1-0-24")
+    until(lambda: of("n") == ["n-10-0-0-0-24"])
 
 
 class Refusing:

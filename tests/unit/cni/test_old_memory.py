@@ -1,9 +1,13 @@
 """An agent whose memory of a block is old, since somebody else wrote it: no answer may come of that alone."""
 
+import ipaddress
+import time
+
 import pytest
 
+from pycalico.api import names
 from pycalico.api.meta import ObjectMeta
-from pycalico.api.v3.ipam import IPAMBlock, IPAMConfig, IPAMConfigSpec, IPAMHandle
+from pycalico.api.v3.ipam import BlockAffinity, IPAMBlock, IPAMConfig, IPAMConfigSpec, IPAMHandle
 from pycalico.api.v3.ippool import IPPool, IPPoolSpec
 from pycalico.api.v3.node import Node
 from pycalico.cni.agent.memory import MemoryClient
@@ -87,6 +91,42 @@ def test_a_full_block_that_another_emptied_is_used_again(store, agent, elsewhere
         elsewhere.release_by_handle(f"a{number}")
     assert take(agent, "b")
     assert list(held(store)) == ["b"]
+
+
+def test_a_full_block_of_another_host_that_was_emptied_is_borrowed_from(store, agent, elsewhere):
+    store.create(Node(metadata=ObjectMeta(name="m")))
+    limits = store.get(IPAMConfig, "default")
+    limits.spec.max_blocks_per_host = 3
+    store.update(limits)
+    for number in range(12):
+        elsewhere.auto_assign(1, 0, f"m{number}", {"node": "m"}, "m")
+    for number in range(4):
+        take(agent, f"n{number}")
+    # All that the agent can see is full, and it remembers that.
+    assert not agent.auto_assign(1, 0, "x", {"node": "n"}, "n")[0].addresses
+    elsewhere.release_by_handle("m2")
+    assert agent.auto_assign(1, 0, "y", {"node": "n"}, "n")[0].addresses
+
+
+@pytest.mark.parametrize("state", ["confirmed", "pendingDeletion"])
+def test_a_block_that_was_another_host_s_and_is_this_one_s_now_is_used(store, agent, elsewhere, state):
+    """Its affinity, which is right, must not go because the agent remembers the block otherwise."""
+    (address,) = take(agent, "a")
+    home = ipaddress.ip_network(address, strict=False)
+    for owner in ("host:m", "host:n"):
+        block = store.get(IPAMBlock, names.block(str(home)))
+        block.spec.affinity = owner
+        store.update(block)
+        if owner == "host:m":
+            agent.records.look_anew(time.monotonic())
+            assert agent.records.block(home).spec.affinity == owner
+    (affinity,) = store.list(BlockAffinity).items
+    affinity.spec.state = state
+    store.update(affinity)
+    (another,) = take(agent, "b")
+    assert ipaddress.ip_interface(another).ip in home
+    (affinity,) = store.list(BlockAffinity).items
+    assert affinity.spec.state == "confirmed"
 
 
 def test_what_nobody_has_is_not_there(agent):

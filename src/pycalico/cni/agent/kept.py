@@ -117,8 +117,10 @@ def _within(environ: dict[str, str]) -> dict[str, str]:
 
 
 def _state(path: str) -> tuple[str, int, int]:
+    if not path:
+        return path, 0, 0
     try:
-        found = os.stat(path)  # noqa: PTH116 - an empty path is usual
+        found = os.stat(path)  # noqa: PTH116 - at each call
     except OSError:
         return path, 0, 0
     return path, found.st_ino, found.st_mtime_ns

@@ -24,8 +24,8 @@ from pycalico.cni.agent.kept import KeptStores
 log = logging.getLogger(__name__)
 
 _PLUGINS = {found.name: found for found in (plugin.PLUGIN, ipam_plugin.PLUGIN)}
-#: Calls that work at once; more wait their turn.
-_AT_ONCE = 16
+#: Calls that work at once; more wait their turn. The more of them, the more share a write.
+_AT_ONCE = 32
 #: How long a caller may take to begin, and then to say it all.
 _BEGIN_S = 5.0
 _READ_S = 3.0

@@ -8,9 +8,11 @@ memory costs a retry and nothing else.
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -24,6 +26,7 @@ from pycalico.api.v3.node import Node
 from pycalico.datastore.client import Client, Watch, Write
 from pycalico.datastore.errors import Conflict, DatastoreError, NotFound, Unauthorized
 from pycalico.ipam import block as blocks
+from pycalico.ipam.records import Records
 from pycalico.syncer.syncer import Syncer, WatchSpec
 
 log = logging.getLogger(__name__)
@@ -37,8 +40,18 @@ WATCHED: tuple[type[Resource], ...] = (
     BlockAffinity,
 )
 _REMEMBERED: tuple[type[Resource], ...] = (IPAMBlock, IPAMHandle)
+#: Of each kind.
 _MOST_REMEMBERED = 2000
 _TAKE_S = 60.0
+
+
+class _Read(msgspec.Struct, frozen=True):
+    """``asked_s``: of `time.monotonic`, before the datastore was asked: it was so then, or later."""
+
+    resource: Resource
+    asked_s: float
+    #: Of a block: no address is free, and none rests.
+    full: bool = False
 
 
 class MemoryClient:
@@ -54,7 +67,9 @@ class MemoryClient:
         self._node = Key("Node", "", node)
         self._lock = threading.Lock()
         self._watched: dict[Key, Resource] = {}
-        self._remembered: dict[Key, Resource] = {}
+        #: Those of ``_watched`` that are this node's affinities: few of many.
+        self._own: dict[Key, BlockAffinity] = {}
+        self._remembered: dict[type[Resource], dict[Key, _Read]] = {kind: {} for kind in _REMEMBERED}
         #: Names of the kinds that ``_watched`` has whole; empty until all of them are.
         self._known: frozenset[str] = frozenset()
         self._syncer: Syncer | None = None
@@ -82,9 +97,9 @@ class MemoryClient:
             with self._lock:
                 for update in batch.updates:
                     if isinstance(update.value, Resource):
-                        self._watched[update.key] = update.value
+                        self._learn(update.key, update.value)
                     else:
-                        self._watched.pop(update.key, None)
+                        self._unlearn(update.key)
                 if syncer.in_sync:
                     self._known = kinds
 
@@ -109,14 +124,16 @@ class MemoryClient:
         found = self._recall(kind, key)
         if found is not None:
             return found
+        asked_s = time.monotonic()
         got = self.driver.get(kind, name, namespace, revision=revision)
-        self._keep(got)
+        self._keep(got, asked_s)
         return got
 
     def _recall(self, kind: type[R], key: Key) -> R | None:
         with self._lock:
             if kind in _REMEMBERED:
-                found = self._remembered.get(key)
+                read = self._remembered[kind].get(key)
+                found = read.resource if read is not None else None
             elif kind.__name__ in self._known and (kind in WATCHED or key == self._node):
                 found = self._watched.get(key)
             else:
@@ -142,6 +159,20 @@ class MemoryClient:
         items.sort(key=lambda item: (item.metadata.namespace, item.metadata.name))
         return ResourceList([_copy(item) for item in items], "")
 
+    def affinities_of(self, host: str) -> Sequence[BlockAffinity]:
+        with self._lock:
+            known = host == self._node.name and BlockAffinity.__name__ in self._known
+            own = list(self._own.values()) if known else []
+        if not known:
+            return Records(self.driver).affinities(host)
+        own.sort(key=lambda item: item.metadata.name)
+        return [_copy(item) for item in own]
+
+    def is_full(self, block: str) -> bool:
+        with self._lock:
+            read = self._remembered[IPAMBlock].get(Key(IPAMBlock.__name__, "", block))
+        return read is not None and read.full
+
     # ---- writing
 
     def create(self, resource: R) -> R:
@@ -154,6 +185,7 @@ class MemoryClient:
         return self._written(resource, self.driver.update_status)
 
     def _written(self, resource: R, write: Callable[[R], R]) -> R:
+        asked_s = time.monotonic()
         try:
             done = write(resource)
         except NotFound:
@@ -164,15 +196,16 @@ class MemoryClient:
         except DatastoreError:
             self._doubt(type(resource), resource.key)
             raise
-        self._keep(done)
+        self._keep(done, asked_s)
         return done
 
     def _doubt(self, kind: type[Resource], key: Key) -> None:
         """What is known may be old. A watched object is read anew, lest lists miss it until its next change."""
         self._forget(key)
         if kind in WATCHED:
+            asked_s = time.monotonic()
             try:
-                self._keep(self.driver.get(kind, key.name, key.namespace))
+                self._keep(self.driver.get(kind, key.name, key.namespace), asked_s)
             except DatastoreError:
                 return
 
@@ -189,36 +222,72 @@ class MemoryClient:
         finally:
             self._forget(key)
 
-    def _keep(self, resource: Resource) -> None:
+    def _keep(self, resource: Resource, asked_s: float) -> None:
         kind = type(resource)
         if kind not in _REMEMBERED and kind not in WATCHED:
             return
-        copy = _copy(resource)
+        own = _copy(resource)
         with self._lock:
             if kind in WATCHED:
-                self._watched[resource.key] = copy
+                self._learn(resource.key, own)
                 return
-            self._remembered[resource.key] = copy
-            while len(self._remembered) > _MOST_REMEMBERED:
-                self._remembered.pop(next(iter(self._remembered)))
+            remembered = self._remembered[kind]
+            remembered[resource.key] = _Read(own, asked_s, _is_full(own))
+            while len(remembered) > _MOST_REMEMBERED:
+                remembered.pop(next(iter(remembered)))
 
-    def look_anew(self) -> bool:
-        """Blocks and handles are read anew. False when none was remembered."""
+    def look_anew(self, since_s: float, at_once: Iterable[str] = ()) -> bool:
+        """Of what was read or written before ``since_s`` the blocks named in ``at_once`` are read, the rest forgotten.
+
+        False when there was none.
+        """
+        kept = {Key(IPAMBlock.__name__, "", name) for name in at_once}
         with self._lock:
-            had = bool(self._remembered)
-            self._remembered.clear()
-        return had
+            old = [
+                key
+                for remembered in self._remembered.values()
+                for key, read in remembered.items()
+                if read.asked_s < since_s
+            ]
+            for key in old:
+                if key not in kept:
+                    self._forgotten(key)
+        for key in kept.intersection(old):
+            asked_s = time.monotonic()
+            try:
+                self._keep(self.driver.get(IPAMBlock, key.name), asked_s)
+            except NotFound:
+                self._forget(key)
+        return bool(old)
+
+    def forget(self, block: str) -> None:
+        self._forget(Key(IPAMBlock.__name__, "", block))
 
     def _forget(self, key: Key) -> None:
         with self._lock:
-            self._remembered.pop(key, None)
-            self._watched.pop(key, None)
+            self._forgotten(key)
+            self._unlearn(key)
+
+    def _forgotten(self, key: Key) -> None:
+        """With the lock held, like what follows."""
+        for remembered in self._remembered.values():
+            remembered.pop(key, None)
+
+    def _learn(self, key: Key, resource: Resource) -> None:
+        self._watched[key] = resource
+        if isinstance(resource, BlockAffinity) and resource.spec.node == self._node.name:
+            self._own[key] = resource
+
+    def _unlearn(self, key: Key) -> None:
+        self._watched.pop(key, None)
+        self._own.pop(key, None)
 
     @property
     def transacts(self) -> bool:
         return self.driver.transacts
 
     def transact(self, writes: Sequence[Write]) -> Sequence[Resource]:
+        asked_s = time.monotonic()
         try:
             stored = self.driver.transact(writes)
         except DatastoreError:
@@ -229,7 +298,7 @@ class MemoryClient:
             if write.verb == "delete":
                 self._forget(resource.key)
             else:
-                self._keep(resource)
+                self._keep(resource, asked_s)
         return stored
 
     # ---- the rest of a client
@@ -251,8 +320,17 @@ class MemoryClient:
             self._follower.close()
 
 
+def _is_full(resource: Resource) -> bool:
+    if not isinstance(resource, IPAMBlock) or resource.spec.unallocated:
+        return False
+    return not blocks.has_resting(resource.spec)
+
+
 def _copy(resource: R) -> R:
     """As deep as anybody may change it. A block is large and read at every call, so it does not take the wire form."""
     if isinstance(resource, IPAMBlock):
         return cast("R", blocks.copy_of(resource))
+    if isinstance(resource, BlockAffinity):
+        # Likewise, and all of the node's are read at every call. Nobody changes its labels.
+        return cast("R", BlockAffinity(metadata=copy.copy(resource.metadata), spec=copy.copy(resource.spec)))
     return msgspec.json.decode(msgspec.json.encode(resource), type=type(resource))

@@ -16,7 +16,7 @@ from pycalico.api.meta import R
 from pycalico.datastore.errors import Invalid
 from pycalico.datastore.etcd.answers import KeyValue
 from pycalico.datastore.etcd.client import EtcdClient
-from pycalico.datastore.etcd.gateway import Change, TxnAnswer, b64
+from pycalico.datastore.etcd.gateway import Change
 
 #: etcd refuses transactions of more than 128 operations unless told otherwise.
 MOST = 100
@@ -54,10 +54,8 @@ class Bulk(Generic[R]):
     def read(self, keys: Sequence[tuple[str, str]]) -> list[Found[R]]:
         """The present states of at most ``MOST`` keys (namespace, name), in their order."""
         paths = [self._path(*key) for key in keys]
-        reads = [{"request_range": {"key": b64(path)}} for path in paths]
-        answer = self._gateway.call("/v3/kv/txn", {"success": reads}, TxnAnswer)
         found: list[Found[R]] = []
-        for (namespace, name), answered in zip(keys, answer.ranges, strict=True):
+        for (namespace, name), answered in zip(keys, self._gateway.read_all(paths), strict=True):
             kv = answered.kvs[0] if answered.kvs else None
             found.append(self._found(namespace, name, kv) if kv else Found(namespace, name))
         return found

@@ -30,7 +30,8 @@ _CONNECT_S = 5.0
 READ_S = 30.0
 #: A watch may be silent: etcd reports progress every ten minutes, and TCP finds a dead connection much sooner.
 _SILENCE_S = 1500.0
-_KEPT = 4
+#: Connections that wait for the next request: as many as the agent of the CNI plugins has calls at once.
+_KEPT = 32
 _UNAUTHENTICATED = 16
 _PERMISSION_DENIED = 7
 #: Refusals of credentials that come with other codes.
@@ -59,16 +60,6 @@ class TxnAnswer(msgspec.Struct):
             if answer.response_range is not None and answer.response_range.kvs:
                 return answer.response_range.kvs[0]
         return None
-
-    @property
-    def revisions(self) -> dict[str, str]:
-        """Key → revision of everything that the failure branch read and found."""
-        return {
-            kv.key.decode(): kv.mod_revision
-            for answer in self.responses
-            if answer.response_range is not None
-            for kv in answer.response_range.kvs
-        }
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -256,7 +247,7 @@ class Gateway:
         return self._txn(key, revision, {"request_delete_range": {"key": b64(key)}}, exists=True)
 
     def all_or_none(self, changes: Sequence[Change]) -> TxnAnswer:
-        """All changes if every key is where it has to be; otherwise reads the keys. etcd takes 128 of them at most."""
+        """All changes, if every key is where it has to be. etcd takes 128 of them at most."""
         body = {
             "compare": [part for change in changes for part in _compare(change.key, change.revision)],
             "success": [
@@ -265,9 +256,13 @@ class Gateway:
                 else {"request_put": {"key": b64(change.key), "value": b64(change.value)}}
                 for change in changes
             ],
-            "failure": [{"request_range": {"key": b64(change.key)}} for change in changes],
         }
         return self.call("/v3/kv/txn", body, TxnAnswer)
+
+    def read_all(self, keys: Sequence[str]) -> list[RangeAnswer]:
+        """Keys as of one moment, in their order; etcd takes 128 of them at most."""
+        body = {"success": [{"request_range": {"key": b64(key)}} for key in keys]}
+        return self.call("/v3/kv/txn", body, TxnAnswer).ranges
 
     def _txn(
         self, key: str, revision: str | None, operation: Mapping[str, Any], *, exists: bool = False

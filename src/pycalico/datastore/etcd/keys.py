@@ -45,6 +45,11 @@ def affinity(host: str, cidr: str) -> str:
     return f"{HOSTS}{host}/ipv{_version(cidr)}/block/{cidr.replace('/', '-')}"
 
 
+def affinities(host: str) -> str:
+    """What the keys of a host's affinities begin with."""
+    return f"{HOSTS}{host}/"
+
+
 def affinity_parts(key: str) -> tuple[str, str] | None:
     """Host and CIDR; None for another key."""
     match = _AFFINITY.fullmatch(key)
