@@ -42,7 +42,7 @@ SINGLE = {
         *IPAM,  # node/tunnels.py
     },
     "calico-cni-plugin": {
-        ("", "pods", "get"), ("", "namespaces", "get"), ("", "pods/status", "patch"),  # cni/plugin.py
+        ("", "pods", "get"), ("", "namespaces", "get"), ("", "pods/status", "patch"),  # cni/add.py
         ("", "nodes", "get"), (GROUP, "clusterinformations", "get"),
         *IPAM,
     },

@@ -17,7 +17,7 @@ from pathlib import Path
 from pycalico import __version__
 from pycalico.base import log as logs
 from pycalico.base import title
-from pycalico.cni import deletions, entry, ipam_plugin, plugin
+from pycalico.cni import delete, deletions, entry, ipam_plugin, plugin
 from pycalico.cni.agent import protocol
 from pycalico.cni.agent.kept import KeptStores
 
@@ -99,7 +99,7 @@ class Agent:
     def _finish_deletions(self) -> None:
         """What plugins left while the datastore was away."""
         while not self._stopping.is_set():
-            remain = deletions.finish(self._stores, plugin.finish_deletion)
+            remain = deletions.finish(self._stores, delete.finish_deletion)
             self._stopping.wait(_DELETIONS_AGAIN_S if remain else _DELETIONS_EVERY_S)
 
     def stop(self) -> None:
