@@ -40,10 +40,12 @@ GET = {
     "pycalico.datastore.etcd",
     "pycalico.datastore.etcd.answers",  # 0.2 ms, and lists are half again as fast
     "pycalico.datastore.etcd.client",
+    "pycalico.datastore.etcd.endpoints",
     "pycalico.datastore.etcd.gateway",
     "pycalico.datastore.http1",
     "pycalico.datastore.etcd.grpc",  # 0.3 ms, as answers
     "pycalico.datastore.etcd.keys",
+    "pycalico.datastore.etcd.refusals",
     "pycalico.datastore.etcd.stores",
     "pycalico.datastore.typed",
 }

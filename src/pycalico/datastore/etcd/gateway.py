@@ -7,7 +7,6 @@ costs more to load than the request takes. Endpoints are tried in turn; the firs
 from __future__ import annotations
 
 import binascii
-import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,9 +15,11 @@ import msgspec
 
 from pycalico.base import shapes
 from pycalico.datastore.config import DatastoreConfig
-from pycalico.datastore.errors import DatastoreError, Invalid, RevisionExpired, Unauthorized, Unavailable
+from pycalico.datastore.errors import DatastoreError, Unauthorized, Unavailable
 from pycalico.datastore.etcd.answers import Header, KeyValue, RangeAnswer
+from pycalico.datastore.etcd.endpoints import check_files, endpoints_of, parts, tls_of
 from pycalico.datastore.etcd.grpc import Channel
+from pycalico.datastore.etcd.refusals import NO_AUTHENTICATION, refusal, told
 from pycalico.datastore.http1 import Answer, Connection
 
 if TYPE_CHECKING:
@@ -32,11 +33,8 @@ READ_S = 30.0
 _SILENCE_S = 1500.0
 #: Connections that wait for the next request: as many as the agent of the CNI plugins has calls at once.
 _KEPT = 32
-_UNAUTHENTICATED = 16
-_PERMISSION_DENIED = 7
-#: Refusals of credentials that come with other codes.
-_NO_AUTHENTICATION = "authentication is not enabled"
-_CREDENTIALS = re.compile("permission denied|user name is empty|authentication failed|invalid auth token")
+_RANGE, _TXN = "/v3/kv/range", "/v3/kv/txn"
+_JSON = {"Content-Type": "application/json"}
 
 
 class _OperationAnswer(msgspec.Struct):
@@ -68,12 +66,6 @@ class Change(msgspec.Struct, frozen=True):
     key: str
     value: bytes | None
     revision: str | None
-
-
-class _Refusal(msgspec.Struct):
-    error: str = ""
-    message: str = ""
-    code: int = 0
 
 
 class _Token(msgspec.Struct):
@@ -161,23 +153,10 @@ class Gateway:
     def __init__(self, config: DatastoreConfig, *, read_s: float = READ_S) -> None:
         """Raises Invalid when endpoints or certificates cannot be used. Connects on the first request."""
         self._read_s = read_s
-        if config.etcd_discovery_srv:
-            if config.etcd_endpoints:
-                raise Invalid(
-                    "multiple discovery or bootstrap options specified, use either "
-                    '"etcdEndpoints" or "etcdDiscoverySrv"'
-                )
-            raise Invalid(
-                "etcdDiscoverySrv is not served by this client: list the endpoints in etcdEndpoints"
-            )
-        self._endpoints = [
-            text.strip().rstrip("/") for text in config.etcd_endpoints.split(",") if text.strip()
-        ]
-        if not self._endpoints:
-            raise Invalid("no etcd endpoints specified")
-        self._tls = _tls(config) if any(each.startswith("https:") for each in self._endpoints) else None
+        self._endpoints = endpoints_of(config)
+        self._tls = tls_of(config) if any(each.startswith("https:") for each in self._endpoints) else None
         if self._tls is None:
-            _check_files(config)
+            check_files(config)
         self._user, self._password = config.etcd_username, config.etcd_password
         self._token = ""
         self._lock = threading.Lock()
@@ -257,12 +236,12 @@ class Gateway:
                 for change in changes
             ],
         }
-        return self.call("/v3/kv/txn", body, TxnAnswer)
+        return self.call(_TXN, body, TxnAnswer)
 
     def read_all(self, keys: Sequence[str]) -> list[RangeAnswer]:
         """Keys as of one moment, in their order; etcd takes 128 of them at most."""
         body = {"success": [{"request_range": {"key": b64(key)}} for key in keys]}
-        return self.call("/v3/kv/txn", body, TxnAnswer).ranges
+        return self.call(_TXN, body, TxnAnswer).ranges
 
     def _txn(
         self, key: str, revision: str | None, operation: Mapping[str, Any], *, exists: bool = False
@@ -275,7 +254,7 @@ class Gateway:
             "success": [operation],
             "failure": [{"request_range": {"key": b64(key)}}],
         }
-        return self.call("/v3/kv/txn", body, TxnAnswer)
+        return self.call(_TXN, body, TxnAnswer)
 
     def delete_prefix(self, prefix: str) -> None:
         body = {"key": b64(prefix), "range_end": prefix_end(prefix)}
@@ -391,7 +370,7 @@ class Gateway:
         if not self._token:
             body = {"name": self._user, "password": self._password}
             status, answer = self._request("/v3/auth/authenticate", msgspec.json.encode(body))
-            if status >= 300 and _NO_AUTHENTICATION in (text := _text(status, answer)[0]):
+            if status >= 300 and NO_AUTHENTICATION in (text := told(status, answer)[0]):
                 # An etcd that asks nobody who he is; whoever has credentials is served as anybody.
                 self._user = ""
                 return _JSON
@@ -402,16 +381,16 @@ class Gateway:
 
     def _connect(self, endpoint: str = "", read_s: float = 0.0) -> Connection:
         """To the endpoint in use, or to another. Raises OSError."""
-        scheme, host, port = _parts(endpoint or self.endpoint)
+        scheme, host, port = parts(endpoint or self.endpoint)
         tls = self._tls if scheme == "https" else None
         read_s = read_s or self._read_s
         return Connection(host, port, tls, connect_s=min(_CONNECT_S, read_s), read_s=read_s)
 
     def channel(self) -> Channel:
         """A new one to the endpoint in use. Raises OSError."""
-        scheme, host, port = _parts(self._endpoints[0])
+        scheme, host, port = parts(self._endpoints[0])
         if scheme == "https" and self._tls_of_channels is None:
-            self._tls_of_channels = _tls(self._config)
+            self._tls_of_channels = tls_of(self._config)
             self._tls_of_channels.offer([b"h2"])
         tls = self._tls_of_channels if scheme == "https" else None
         return Channel(host, port, tls, connect_s=min(_CONNECT_S, self._read_s), read_s=self._read_s)
@@ -464,79 +443,3 @@ def _compare(key: str, revision: str | None) -> list[dict[str, Any]]:
     if revision:
         return [{"key": b64(key), "target": "MOD", "result": "EQUAL", "mod_revision": revision}]
     return []
-
-
-_JSON = {"Content-Type": "application/json"}
-
-
-_RANGE = "/v3/kv/range"
-
-
-def _parts(endpoint: str) -> tuple[str, str, int]:
-    """Scheme, host and port. A missing port is that of the scheme."""
-    scheme, _, rest = endpoint.rpartition("://")
-    place = rest.partition("/")[0]
-    host, colon, port = place.rpartition(":")
-    if not colon or place.endswith("]"):
-        host, port = place, ""
-    host = host.removeprefix("[").removesuffix("]")
-    return scheme, host, int(port) if port.isdigit() else 443 if scheme == "https" else 80
-
-
-def refusal(status: int, answer: bytes) -> DatastoreError:
-    text, code = _text(status, answer)
-    if "compacted" in text:
-        return RevisionExpired(text)
-    if code in (_UNAUTHENTICATED, _PERMISSION_DENIED) or status in (401, 403) or _CREDENTIALS.search(text):
-        return Unauthorized(text)
-    if status >= 500:
-        return Unavailable(text)
-    return DatastoreError(text)
-
-
-def _text(status: int, answer: bytes) -> tuple[str, int]:
-    try:
-        found = shapes.decode(answer, _Refusal)
-    except msgspec.DecodeError:
-        return f"etcd answered {status}: {answer[:200].decode(errors='replace').strip()}", 0
-    return found.message or found.error or f"etcd answered {status}", found.code
-
-
-def _check_files(config: DatastoreConfig) -> None:
-    """Names a file that is not there, as upstream does, even where the endpoints need none."""
-    if bool(config.etcd_cert_file) != bool(config.etcd_key_file):
-        raise Invalid(
-            "could not initialize etcdv3 client: KeyFile and CertFile must both be present"
-            f"[key: {config.etcd_key_file}, cert: {config.etcd_cert_file}]"
-        )
-    for path in (config.etcd_cert_file, config.etcd_key_file, config.etcd_ca_cert_file):
-        if path:
-            _readable(path)
-
-
-def _readable(path: str) -> None:
-    try:
-        with open(path, "rb"):  # noqa: PTH123 (only whether it opens)
-            return
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise Invalid(f"could not initialize etcdv3 client: open {path}: {reason}") from error
-
-
-def _tls(config: DatastoreConfig) -> transport.Context:
-    from pycalico.datastore import tls  # noqa: PLC0415 (plain endpoints do without)
-
-    inline = config.etcd_key or config.etcd_cert or config.etcd_ca_cert
-    files = config.etcd_key_file or config.etcd_cert_file or config.etcd_ca_cert_file
-    if inline and files:
-        raise Invalid("Cannot mix inline certificate-key and certificate / key files")
-    _check_files(config)
-    try:
-        context = tls.Context(ca=config.etcd_ca_cert, ca_file=config.etcd_ca_cert_file)
-        if config.etcd_cert_file:
-            context.show(config.etcd_cert_file, config.etcd_key_file)
-        elif config.etcd_cert:
-            context.show_text(config.etcd_cert.encode(), config.etcd_key.encode())
-    except OSError as error:
-        raise Invalid(f"could not initialize etcdv3 client: {error}") from error
-    return context
