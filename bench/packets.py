@@ -42,22 +42,13 @@ _GATEWAY = "ee:ee:ee:ee:ee:ee"
 _WITHOUT = (("cali1", "172.16.0.1", "02:00:00:00:00:01"), ("cali2", "172.16.0.2", "02:00:00:00:00:02"))
 _BEHIND = (("cali3", "172.16.0.3", "02:00:00:00:00:03"), ("cali4", "172.16.0.4", "02:00:00:00:00:04"))
 _PODS = (*_WITHOUT, *_BEHIND)
-#: name: (unit, at least this share of the rate without policy)
-_KINDS = {
-    "TCP stream": ("Gbit/s", 0.97),
-    "64-byte UDP": ("kpps", 0.97),
-    "connections": ("1/s", 0.90),
-    "64-byte UDP, never answered": ("kpps", None),
-}
-
-
 _SERVER, _CLIENT = 0, 1
-#: How the programs call it, and whose figure counts.
-_MEASURED = {
-    "TCP stream": ("tcp", _SERVER),
-    "64-byte UDP": ("udp", _SERVER),
-    "connections": ("connections", _CLIENT),
-    "64-byte UDP, never answered": ("udp-unanswered", _SERVER),
+#: name: (what the programs call it, whose figure counts, its unit, at least this share of the rate without policy)
+_KINDS = {
+    "TCP stream": ("tcp", _SERVER, "Gbit/s", 0.97),
+    "64-byte UDP": ("udp", _SERVER, "kpps", 0.97),
+    "connections": ("connections", _CLIENT, "1/s", 0.90),
+    "64-byte UDP, never answered": ("udp-unanswered", _SERVER, "kpps", None),
 }
 
 
@@ -155,7 +146,6 @@ def _dataplane(rules):
 def _compare(how, rules):
     found = {kind: [] for kind in _KINDS}
     with _dataplane(rules):
-        time.sleep(0.3)
         for turn in range(_TURNS):
             for kind in _KINDS:
                 if turn % 2:
@@ -168,7 +158,7 @@ def _compare(how, rules):
     )
     for heading in ("", "without", "behind", "share % (quartiles)", "promised %"):
         table.add_column(heading, justify="right" if heading else "left")
-    for kind, (unit, least) in _KINDS.items():
+    for kind, (*_, unit, least) in _KINDS.items():
         without, behind = (statistics.median(rates) for rates in zip(*found[kind], strict=True))
         low, share, high = statistics.quantiles([two / one * 100 for one, two in found[kind]], n=4)
         table.add_row(
@@ -182,8 +172,8 @@ def _compare(how, rules):
 
 
 def _rate(kind, pair):
-    role, told_by = _MEASURED[kind]
-    return float(_said(role, pair)[told_by])
+    program, told_by, *_ = _KINDS[kind]
+    return float(_said(program, pair)[told_by])
 
 
 _PROGRAM = """

@@ -160,7 +160,7 @@ class Affinities:
         """
         if blocks.owner(remembered.spec) == affinity.spec.node:
             return remembered
-        found = self._records.reread(cidr_of(remembered))
+        found = self._records.reread(remembered)
         if found is None:
             raise Conflict(affinity.key)
         return found

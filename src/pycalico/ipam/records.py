@@ -135,11 +135,12 @@ class Records:
         self.end_rests([found])
         return found
 
-    def reread(self, cidr: Network) -> IPAMBlock | None:
-        """As it is now, whatever the client remembers."""
-        if self._memory is not None:
-            self._memory.forget(names.block(str(cidr)))
-        return self.block(cidr)
+    def reread(self, found: IPAMBlock) -> IPAMBlock | None:
+        """As it is now, if the client may have had ``found`` from memory."""
+        if self._memory is None:
+            return found
+        self._memory.forget(found.metadata.name)
+        return self.block(cidr_of(found))
 
     def blocks(self) -> list[IPAMBlock]:
         found = [block for block in self.client.list(IPAMBlock).items if not block.spec.deleted]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from pycalico.api.kinds import KINDS, kind_of
@@ -12,6 +12,7 @@ from pycalico.datastore.client import Watch, Write
 from pycalico.datastore.config import DatastoreConfig
 from pycalico.datastore.errors import AlreadyExists, Conflict, Invalid, NotFound, NotSupported
 from pycalico.datastore.etcd import keys
+from pycalico.datastore.etcd.answers import KeyValue
 from pycalico.datastore.etcd.gateway import READ_S, Change, Gateway
 from pycalico.datastore.etcd.stores import Store
 
@@ -74,30 +75,22 @@ class EtcdClient:
         cached: bool = False,  # noqa: ARG002 (etcd answers every list from its memory)
     ) -> ResourceList[R]:
         store = self.store(kind)
-        items, revision = _below(self.gateway, store, store.prefix(namespace, name_prefix))
-        items = [item for item in items if item.metadata.name.startswith(name_prefix)]
+        answer = self.gateway.range(store.prefix(namespace, name_prefix), prefix=True)
+        items = [found for found in _read(store, answer.kvs) if found.metadata.name.startswith(name_prefix)]
         if kind.__name__ == _PROFILE and _DEFAULT_ALLOW.startswith(name_prefix):
             items.append(cast("R", _default_allow().profile()))
-        return ResourceList(items, revision)
+        return ResourceList(items, answer.header.revision)
 
     def affinities_of(self, host: str) -> Sequence[BlockAffinity]:
         """Only the host's are read."""
         store = self.store(cast("type[BlockAffinity]", KINDS["BlockAffinity"].type))
-        return _below(self.gateway, store, keys.affinities(host))[0]
+        return [*_read(store, self.gateway.range(keys.affinities(host), prefix=True).kvs)]
 
     def each(self, kind: type[R]) -> Iterator[R]:
         """All objects of the kind as of one moment, in the order of their keys, never all of them in memory."""
         store = self.store(kind)
         for page in self.gateway.pages(store.prefix("", ""), _PAGE):
-            for kv in page.kvs:
-                try:
-                    found = store.decode(kv.key.decode(), kv.value)
-                except Invalid as error:
-                    _reject(store.kind.name, f"{kv.key.decode()}: {error}")
-                    continue
-                if found is not None:
-                    found.metadata.resource_version = kv.mod_revision
-                    yield found
+            yield from _read(store, page.kvs)
 
     def update(self, resource: R) -> R:
         store = self.store(type(resource))
@@ -194,11 +187,9 @@ class EtcdClient:
         return store
 
 
-def _below(gateway: Gateway, store: Store[R], prefix: str) -> tuple[list[R], str]:
-    """What can be read of the keys that begin so, and the datastore's revision."""
-    answer = gateway.range(prefix, prefix=True)
-    items: list[R] = []
-    for kv in answer.kvs:
+def _read(store: Store[R], kvs: Iterable[KeyValue]) -> Iterator[R]:
+    """Those that make sense; the others are told."""
+    for kv in kvs:
         try:
             found = store.decode(kv.key.decode(), kv.value)
         except Invalid as error:
@@ -206,8 +197,7 @@ def _below(gateway: Gateway, store: Store[R], prefix: str) -> tuple[list[R], str
             continue
         if found is not None:
             found.metadata.resource_version = kv.mod_revision
-            items.append(found)
-    return items, answer.header.revision
+            yield found
 
 
 def _store_class(name: str) -> type[Store[Any]]:
